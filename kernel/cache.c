@@ -1,0 +1,427 @@
+// SPDX-License-Identifier: GPL-2.0-only
+/*
+ * The metadata cache of the module.  See cache.h for the life of a block.
+ *
+ * Locks: cache_lock protects the hash chains' writers, the LRU list and the sibling
+ * lists.  It is taken on misses, evictions and tear-down, never by a look-up that hits.
+ */
+#include <linux/hash.h>
+#include <linux/mempool.h>
+#include <linux/module.h>
+#include <linux/random.h>
+#include <linux/slab.h>
+#include <linux/wait_bit.h>
+
+#include "cache.h"
+#include "compat.h"
+
+#define HASH_BITS		15
+#define RESERVE_BLOCKS		64	/* enough for one writer to go through */
+#define EVICT_BATCH		32
+
+static unsigned long metadata_limit_kib = 65536;
+module_param(metadata_limit_kib, ulong, 0644);
+MODULE_PARM_DESC(metadata_limit_kib, "Upper bound of cached metadata in KiB");
+
+static struct hlist_head *hash_table;
+static DEFINE_SPINLOCK(cache_lock);
+static LIST_HEAD(lru_list);			/* head: newest */
+static atomic_long_t cached_bytes;
+static atomic_long_t dirty_bytes;
+static struct kmem_cache *block_slab;
+static mempool_t *block_pool;
+static mempool_t *data_pool;
+static struct shrinker *shrinker;
+
+static struct hlist_head *hash_chain(const struct qc_cache *cache, u64 index)
+{
+	return &hash_table[hash_64(index ^ ((u64)cache->salt << 32), HASH_BITS)];
+}
+
+unsigned long qc_cache_bytes(void)
+{
+	return atomic_long_read(&cached_bytes);
+}
+
+unsigned long qc_cache_dirty_bytes(void)
+{
+	return atomic_long_read(&dirty_bytes);
+}
+
+unsigned long qc_cache_limit(void)
+{
+	/* Below this one writer could not hold what it needs at once. */
+	return max(READ_ONCE(metadata_limit_kib), 512UL) << 10;
+}
+
+/* What a block costs, as counted against the bound. */
+static long block_cost(const struct qc_block *block)
+{
+	return sizeof(*block) + qc_cache_block_size(block->cache);
+}
+
+static void *data_alloc(const struct qc_cache *cache, bool *reserve)
+{
+	void *data = kmalloc(qc_cache_block_size(cache), GFP_NOIO | __GFP_NOWARN | __GFP_NORETRY);
+
+	*reserve = !data;
+	return data ?: mempool_alloc(data_pool, GFP_NOIO);
+}
+
+static void data_free(void *data, bool reserve)
+{
+	if (reserve)
+		mempool_free(data, data_pool);
+	else
+		kfree(data);
+}
+
+static struct qc_block *block_alloc(struct qc_cache *cache, u64 index, enum qc_block_kind kind)
+{
+	struct qc_block *block = mempool_alloc(block_pool, GFP_NOIO);
+	bool reserve;
+
+	memset(block, 0, sizeof(*block));
+	block->cache = cache;
+	block->index = index;
+	block->kind = kind;
+	block->flags = BIT(QC_BLOCK_FILLING);
+	atomic_set(&block->pins, 1);
+	INIT_LIST_HEAD(&block->lru);
+	INIT_LIST_HEAD(&block->siblings);
+	INIT_LIST_HEAD(&block->dirty);
+	block->data = data_alloc(cache, &reserve);
+	if (reserve)
+		__set_bit(QC_BLOCK_RESERVE, &block->flags);
+	return block;
+}
+
+static void block_free_rcu(struct rcu_head *rcu)
+{
+	struct qc_block *block = container_of(rcu, struct qc_block, rcu);
+
+	data_free(block->data, test_bit(QC_BLOCK_RESERVE, &block->flags));
+	mempool_free(block, block_pool);
+}
+
+/* Take the block out of everything; cache_lock held. */
+static void block_detach(struct qc_block *block)
+{
+	lockdep_assert_held(&cache_lock);
+	hlist_del_rcu(&block->hash);
+	list_del_init(&block->lru);
+	list_del_init(&block->siblings);
+	atomic_long_sub(block_cost(block), &cached_bytes);
+	set_bit(QC_BLOCK_DETACHED, &block->flags);
+}
+
+/* Evict one block when nobody holds it; cache_lock held. */
+static bool block_evict(struct qc_block *block)
+{
+	if (test_bit(QC_BLOCK_DIRTY, &block->flags) ||
+	    test_bit(QC_BLOCK_WRITEBACK, &block->flags) ||
+	    atomic_cmpxchg(&block->pins, 0, -1) != 0)
+		return false;
+	/* A pin before the exchange may have made it dirty and let go again. */
+	if (test_bit(QC_BLOCK_DIRTY, &block->flags)) {
+		atomic_set(&block->pins, 0);
+		return false;
+	}
+	block_detach(block);
+	call_rcu(&block->rcu, block_free_rcu);
+	return true;
+}
+
+/* Look at no more than @scan blocks from the cold end; returns how many were evicted. */
+static unsigned long evict(unsigned long scan)
+{
+	unsigned long evicted = 0;
+
+	spin_lock(&cache_lock);
+	while (scan-- && !list_empty(&lru_list)) {
+		struct qc_block *block = list_last_entry(&lru_list, struct qc_block, lru);
+
+		if (block->touched) {
+			WRITE_ONCE(block->touched, false);
+			list_move(&block->lru, &lru_list);
+		} else if (block_evict(block)) {
+			evicted++;
+		} else {
+			list_move(&block->lru, &lru_list);
+		}
+	}
+	spin_unlock(&cache_lock);
+	return evicted;
+}
+
+static void make_room(void)
+{
+	unsigned int tries = 8;
+
+	while (qc_cache_bytes() > qc_cache_limit() && tries--)
+		if (!evict(EVICT_BATCH))
+			cond_resched();
+}
+
+static struct qc_block *chain_find(struct qc_cache *cache, u64 index)
+{
+	struct qc_block *block;
+
+	hlist_for_each_entry_rcu(block, hash_chain(cache, index), hash,
+				 lockdep_is_held(&cache_lock))
+		if (block->index == index && block->cache == cache)
+			return block;
+	return NULL;
+}
+
+struct qc_block *qc_cache_peek(struct qc_cache *cache, u64 index)
+{
+	struct qc_block *block = chain_find(cache, index);
+
+	if (!block || !test_bit_acquire(QC_BLOCK_VALID, &block->flags))
+		return NULL;
+	if (!READ_ONCE(block->touched))
+		WRITE_ONCE(block->touched, true);
+	return block;
+}
+
+void qc_block_pin(struct qc_block *block)
+{
+	atomic_inc(&block->pins);
+}
+
+void qc_block_put(struct qc_block *block)
+{
+	/*
+	 * Read under RCU: once the pin is gone an evictor may free the block. Nobody can
+	 * find a detached block, so its last pin is really the last.
+	 */
+	rcu_read_lock();
+	if (atomic_dec_and_test(&block->pins) &&
+	    test_bit(QC_BLOCK_DETACHED, &block->flags) &&
+	    atomic_cmpxchg(&block->pins, 0, -1) == 0)
+		call_rcu(&block->rcu, block_free_rcu);
+	rcu_read_unlock();
+}
+
+/* Find and pin, or insert @fresh (pinned by its maker); NULL only when !@fresh. */
+static struct qc_block *find_or_insert(struct qc_cache *cache, u64 index, struct qc_block *fresh)
+{
+	struct qc_block *block;
+
+	rcu_read_lock();
+	block = chain_find(cache, index);
+	if (block && !atomic_inc_unless_negative(&block->pins))
+		block = NULL;
+	rcu_read_unlock();
+	if (block || !fresh)
+		return block;
+
+	spin_lock(&cache_lock);
+	block = chain_find(cache, index);
+	if (block) {
+		/* Evictions happen under cache_lock, so what is still here can be pinned. */
+		atomic_inc(&block->pins);
+	} else {
+		block = fresh;
+		hlist_add_head_rcu(&block->hash, hash_chain(cache, index));
+		list_add(&block->lru, &lru_list);
+		list_add(&block->siblings, &cache->blocks);
+		atomic_long_add(block_cost(block), &cached_bytes);
+	}
+	spin_unlock(&cache_lock);
+	return block;
+}
+
+static void filled(struct qc_block *block, int error)
+{
+	if (error) {
+		block->error = error;
+		spin_lock(&cache_lock);
+		block_detach(block);
+		spin_unlock(&cache_lock);
+	} else {
+		smp_mb__before_atomic();	/* bytes before VALID */
+		set_bit(QC_BLOCK_VALID, &block->flags);
+	}
+	clear_and_wake_up_bit(QC_BLOCK_FILLING, &block->flags);
+}
+
+static struct qc_block *get(struct qc_cache *cache, u64 index, enum qc_block_kind kind, bool fill)
+{
+	struct qc_block *block = find_or_insert(cache, index, NULL);
+	struct qc_block *fresh;
+	int error = 0;
+
+	if (!block) {
+		make_room();
+		fresh = block_alloc(cache, index, kind);
+		block = find_or_insert(cache, index, fresh);
+		if (block == fresh) {
+			if (fill)
+				error = cache->fill(cache, block);
+			else
+				memset(block->data, 0, qc_cache_block_size(cache));
+			filled(block, error);
+		} else {
+			block_free_rcu(&fresh->rcu);
+		}
+	}
+
+	wait_on_bit(&block->flags, QC_BLOCK_FILLING, TASK_UNINTERRUPTIBLE);
+	if (!test_bit_acquire(QC_BLOCK_VALID, &block->flags))
+		error = block->error;
+	else if (block->kind != kind)
+		error = -EUCLEAN;
+	else
+		WRITE_ONCE(block->touched, true);
+	if (error) {
+		qc_block_put(block);
+		return ERR_PTR(error);
+	}
+	return block;
+}
+
+struct qc_block *qc_cache_get(struct qc_cache *cache, u64 index, enum qc_block_kind kind)
+{
+	return get(cache, index, kind, true);
+}
+
+struct qc_block *qc_cache_get_new(struct qc_cache *cache, u64 index, enum qc_block_kind kind)
+{
+	return get(cache, index, kind, false);
+}
+
+int qc_block_shadow(struct qc_block *block)
+{
+	unsigned int size = qc_cache_block_size(block->cache);
+
+	if (!test_bit(QC_BLOCK_WRITEBACK, &block->flags) || block->shadow)
+		return 0;
+	block->shadow = kmalloc(size, GFP_NOIO);
+	if (!block->shadow)
+		return -ENOMEM;
+	memcpy(block->shadow, block->data, size);
+	return 0;
+}
+
+void qc_block_drop_shadow(struct qc_block *block)
+{
+	kfree(block->shadow);
+	block->shadow = NULL;
+}
+
+bool qc_block_set_dirty(struct qc_block *block)
+{
+	if (test_and_set_bit(QC_BLOCK_DIRTY, &block->flags))
+		return false;
+	atomic_long_add(block_cost(block), &dirty_bytes);
+	return true;
+}
+
+void qc_block_clear_dirty(struct qc_block *block)
+{
+	if (test_and_clear_bit(QC_BLOCK_DIRTY, &block->flags))
+		atomic_long_sub(block_cost(block), &dirty_bytes);
+}
+
+static void forget(struct qc_block *block)
+{
+	block_detach(block);
+	/* Against the last qc_block_put(): one of the two sees the other and frees. */
+	smp_mb__after_atomic();
+	if (atomic_cmpxchg(&block->pins, 0, -1) == 0)
+		call_rcu(&block->rcu, block_free_rcu);
+}
+
+void qc_cache_forget(struct qc_cache *cache, u64 first, u64 last)
+{
+	struct qc_block *block;
+	u64 index;
+
+	for (index = first; index <= last; index++) {
+		spin_lock(&cache_lock);
+		block = chain_find(cache, index);
+		if (block) {
+			WARN_ON_ONCE(test_bit(QC_BLOCK_DIRTY, &block->flags));
+			forget(block);
+		}
+		spin_unlock(&cache_lock);
+	}
+}
+
+void qc_cache_drop_clean(struct qc_cache *cache)
+{
+	struct qc_block *block, *next;
+
+	spin_lock(&cache_lock);
+	list_for_each_entry_safe(block, next, &cache->blocks, siblings)
+		block_evict(block);
+	spin_unlock(&cache_lock);
+}
+
+void qc_cache_init(struct qc_cache *cache, unsigned int block_bits,
+		   int (*fill)(struct qc_cache *cache, struct qc_block *block))
+{
+	cache->block_bits = block_bits;
+	cache->fill = fill;
+	cache->salt = get_random_u32();
+	INIT_LIST_HEAD(&cache->blocks);
+}
+
+void qc_cache_destroy(struct qc_cache *cache)
+{
+	struct qc_block *block, *next;
+
+	spin_lock(&cache_lock);
+	list_for_each_entry_safe(block, next, &cache->blocks, siblings) {
+		WARN_ON_ONCE(atomic_read(&block->pins) > 0);
+		list_del_init(&block->dirty);
+		qc_block_clear_dirty(block);
+		forget(block);
+	}
+	spin_unlock(&cache_lock);
+	/* The freeing callbacks look at nothing of the cache, but peeking readers do. */
+	synchronize_rcu();
+}
+
+static unsigned long shrink_count(struct shrinker *s, struct shrink_control *sc)
+{
+	unsigned long clean = qc_cache_bytes() - min(qc_cache_dirty_bytes(), qc_cache_bytes());
+
+	return clean >> QC_BLOCK_MAX_BITS ?: SHRINK_EMPTY;
+}
+
+static unsigned long shrink_scan(struct shrinker *s, struct shrink_control *sc)
+{
+	unsigned long evicted = evict(sc->nr_to_scan);
+
+	return evicted ?: SHRINK_STOP;
+}
+
+int qc_cache_module_init(void)
+{
+	hash_table = kvcalloc(1UL << HASH_BITS, sizeof(*hash_table), GFP_KERNEL);
+	block_slab = KMEM_CACHE(qc_block, 0);
+	if (block_slab)
+		block_pool = mempool_create_slab_pool(RESERVE_BLOCKS, block_slab);
+	data_pool = mempool_create_kmalloc_pool(RESERVE_BLOCKS, 1U << QC_BLOCK_MAX_BITS);
+	if (hash_table && block_pool && data_pool)
+		shrinker = qc_shrinker_register("dm-qchain", shrink_count, shrink_scan);
+	if (!shrinker) {
+		qc_cache_module_exit();
+		return -ENOMEM;
+	}
+	return 0;
+}
+
+void qc_cache_module_exit(void)
+{
+	if (shrinker)
+		qc_shrinker_unregister(shrinker);
+	rcu_barrier();
+	mempool_destroy(data_pool);
+	mempool_destroy(block_pool);
+	kmem_cache_destroy(block_slab);
+	kvfree(hash_table);
+}

@@ -1,0 +1,90 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+/*
+ * A chain: the active layer, which may be written, over a backing: all the layers
+ * below it, which only jobs change and which are therefore resolved as one.
+ *
+ *	backing.c	which backing layer owns what; one look-up for any depth
+ *	copy.c		reads and writes through the chain that may sleep; copy on write
+ *	io.c		what becomes of a bio: .map(), and the work that it defers
+ */
+#ifndef QCHAIN_CHAIN_H
+#define QCHAIN_CHAIN_H
+
+#include "image.h"
+
+struct qc_backing;
+
+struct qc_chain {
+	struct qc_image *top;
+	struct qc_backing *backing;	/* NULL: none */
+	u64 backing_size;		/* bytes; beyond, unallocated reads as zeroes */
+};
+
+/* ---- backing.c ---- */
+
+/*
+ * qc_backing_get - the backing made of @layers, topmost first.
+ * Takes over the caller's references to the images.  Tables over the same layers share one
+ * backing.  Returns it, or ERR_PTR(-ENOMEM) (the references are dropped).  Sleeps.
+ */
+struct qc_backing *qc_backing_get(struct qc_image **layers, unsigned int count);
+void qc_backing_put(struct qc_backing *backing);
+
+/* Virtual size of its topmost layer in bytes; its layer number @i, topmost 0.  Any context. */
+u64 qc_backing_size(const struct qc_backing *backing);
+struct qc_image *qc_backing_layer(const struct qc_backing *backing, unsigned int i);
+
+/*
+ * qc_backing_peek, qc_backing_lookup - what lies at @pos in the backing, as
+ * qc_image_peek() and qc_image_lookup() say it; never UNALLOCATED.  @pos lies below
+ * qc_backing_size().
+ */
+bool qc_backing_peek(struct qc_backing *backing, u64 pos, u64 len, struct qc_extent *extent);
+int qc_backing_lookup(struct qc_backing *backing, u64 pos, u64 len, struct qc_extent *extent);
+
+/* Drop what is cached and clean, of the map and of all layers. */
+void qc_backing_drop_clean(struct qc_backing *backing);
+
+/* ---- copy.c ---- */
+
+/*
+ * Is what is looked up in @image to be used inside its in_flight domain?
+ */
+static inline bool qc_image_tracked(const struct qc_image *image)
+{
+	return image->writable && image->format == QC_QCOW2;
+}
+
+/* Would unallocated clusters from @pos on show a backing file's data? */
+static inline bool qc_chain_backed(const struct qc_chain *chain, u64 pos)
+{
+	return pos < chain->backing_size;
+}
+
+/*
+ * qc_chain_lookup - what a read at @pos finds: never UNALLOCATED.
+ * In a tracked top image the answer holds inside in_flight, or under a range lock.
+ */
+int qc_chain_lookup(struct qc_chain *chain, u64 pos, u64 len, struct qc_extent *extent);
+
+/* Read @iter->bi_size bytes at @pos.  Process context, sleeps. */
+int qc_chain_read(struct qc_chain *chain, u64 pos, const struct bio_vec *bvec,
+		  struct bvec_iter iter);
+
+/*
+ * qc_chain_write - write @len bytes at @pos: those of @bvec, @iter, or zeroes when @bvec is NULL.
+ * Allocates, copies on write.  On return the data is written and mapped, but not yet
+ * on stable storage.  -ENOSPC: some part may be written; the call can be repeated.
+ * Process context, sleeps, outside in_flight.
+ */
+int qc_chain_write(struct qc_chain *chain, u64 pos, u64 len, const struct bio_vec *bvec,
+		   struct bvec_iter iter);
+
+/* What REQ_OP_DISCARD and REQ_OP_WRITE_ZEROES (@keep: with REQ_NOUNMAP) do.  As qc_chain_write(). */
+int qc_chain_discard(struct qc_chain *chain, u64 pos, u64 len);
+int qc_chain_zero(struct qc_chain *chain, u64 pos, u64 len, bool keep);
+
+int qc_copy_module_init(void);
+void qc_copy_module_exit(void);
+
+#endif /* QCHAIN_CHAIN_H */

@@ -1,0 +1,438 @@
+// SPDX-License-Identifier: GPL-2.0-only
+/*
+ * What is written in which order.
+ *
+ * Changes of metadata happen in memory, in cached blocks that become dirty.  A commit
+ * takes what is dirty at one moment and puts it on disk so that after a crash at
+ * any point the image may leak clusters but nothing names what is not there:
+ *
+ *	1. refcount blocks	flush: they, and all data written before, are stable
+ *	2. refcount table	flush
+ *	3. L2 tables		flush: they name data and clusters counted by 1 and 2
+ *	4. L1 table		flush: it names L2 tables written by 3
+ *	5. clusters that no entry names any more since 3: after a grace period of
+ *	   in_flight, discarded below, and their refcounts lowered in memory
+ *
+ * Steps with nothing to write are left out, but for the flush of 1.
+ *
+ * The one moment matters: an L2 entry changed after the commit began may name data that
+ * step 1 did not flush.  So a block taken by a commit is under WRITEBACK, and whoever changes
+ * it then sets its bytes aside first (qc_block_shadow()); the commit writes those.
+ *
+ * When a step fails, everything the commit took is dirty again, and freed clusters
+ * stay freed-to-be: the next commit tries all of it.  New L2 tables and refcount blocks are
+ * made to read as zeroes on disk before anything names them, by whoever allocates them.
+ *
+ * Nobody calls qc_commit() inside an in_flight section or with lock held.
+ */
+#include <linux/list_sort.h>
+#include <linux/slab.h>
+
+#include "compat.h"
+#include "image.h"
+#include "log.h"
+
+#define BOUNCE_BYTES	SZ_64K		/* adjacent blocks written at once */
+#define COMMIT_PERIOD	(5 * HZ)	/* dirty metadata waits no longer for a flush */
+#define FREED_MAX	16384		/* runs of freed clusters kept before a commit is due */
+
+/* Freed clusters whose L2 entries are stable, waiting for the grace period. */
+struct batch {
+	struct rcu_head rcu;
+	struct work_struct work;
+	struct qc_image *image;
+	struct list_head freed;
+};
+
+void qc_commit_dirty(struct qc_image *image, struct qc_block *block, enum qc_dirty_class class)
+{
+	lockdep_assert_held(&image->lock);
+	WRITE_ONCE(image->unclean, true);
+	/* Under writeback it sits on the commit's list, which looks at the flag at the end. */
+	if (qc_block_set_dirty(block) && !test_bit(QC_BLOCK_WRITEBACK, &block->flags))
+		list_add_tail(&block->dirty, &image->dirty[class]);
+	if (!image->closing)
+		queue_delayed_work(qc_release_wq, &image->commit_work, COMMIT_PERIOD);
+}
+
+int qc_commit_free(struct qc_image *image, u64 cluster, u64 count, bool table)
+{
+	struct qc_freed *freed;
+
+	lockdep_assert_held(&image->lock);
+	freed = list_first_entry_or_null(&image->freed, struct qc_freed, list);
+	if (freed && freed->table == table && freed->cluster + freed->count == cluster) {
+		freed->count += count;
+		return 0;
+	}
+	freed = kmalloc(sizeof(*freed), GFP_NOIO);
+	if (!freed)
+		return -ENOMEM;
+	freed->cluster = cluster;
+	freed->count = count;
+	freed->table = table;
+	list_add(&freed->list, &image->freed);
+	image->freed_runs++;
+	WRITE_ONCE(image->unclean, true);
+	return 0;
+}
+
+/* Take what is dirty. */
+static void commit_begin(struct qc_image *image, struct list_head *list, enum qc_dirty_class class)
+{
+	struct qc_block *block;
+
+	lockdep_assert_held(&image->lock);
+	list_replace_init(&image->dirty[class], list);
+	list_for_each_entry(block, list, dirty) {
+		/* In this order: an evictor must see one of the two. */
+		set_bit(QC_BLOCK_WRITEBACK, &block->flags);
+		smp_mb__after_atomic();
+		qc_block_clear_dirty(block);
+	}
+}
+
+/* Written, or not: let the blocks go, or have them dirty again. */
+static void commit_end(struct qc_image *image, struct list_head *list, enum qc_dirty_class class,
+		       int error)
+{
+	struct qc_block *block, *next;
+
+	lockdep_assert_held(&image->lock);
+	list_for_each_entry_safe(block, next, list, dirty) {
+		if (error)
+			qc_block_set_dirty(block);
+		qc_block_drop_shadow(block);
+		list_del_init(&block->dirty);
+		if (test_bit(QC_BLOCK_DIRTY, &block->flags))
+			list_add_tail(&block->dirty, &image->dirty[class]);
+		smp_mb__before_atomic();
+		clear_bit(QC_BLOCK_WRITEBACK, &block->flags);
+	}
+}
+
+static int compare_index(void *priv, const struct list_head *a, const struct list_head *b)
+{
+	u64 ia = list_entry(a, struct qc_block, dirty)->index;
+	u64 ib = list_entry(b, struct qc_block, dirty)->index;
+
+	return ia < ib ? -1 : ia > ib;
+}
+
+/* Write the blocks of a list in ascending order, adjacent ones together. */
+static int write_blocks(struct qc_image *image, struct list_head *list, bool locked)
+{
+	unsigned int size = qc_cache_block_size(&image->cache), len;
+	struct qc_block *block;
+	u64 first;
+	int error = 0;
+
+	lockdep_assert_held(&image->commit_lock);
+	list_sort(NULL, list, compare_index);
+	block = list_first_entry(list, struct qc_block, dirty);
+	while (!error && !list_entry_is_head(block, list, dirty)) {
+		first = block->index;
+		len = 0;
+		if (!locked)
+			mutex_lock(&image->lock);
+		do {
+			memcpy(image->bounce + len, block->shadow ?: block->data, size);
+			len += size;
+			block = list_next_entry(block, dirty);
+		} while (len < BOUNCE_BYTES && !list_entry_is_head(block, list, dirty) &&
+			 block->index == first + len / size);
+		if (!locked)
+			mutex_unlock(&image->lock);
+		error = qc_store_write(image->store, first << image->cache.block_bits,
+				       image->bounce, len);
+	}
+	return error;
+}
+
+int qc_commit_write_class(struct qc_image *image, enum qc_dirty_class class)
+{
+	LIST_HEAD(list);
+	int error;
+
+	lockdep_assert_held(&image->commit_lock);
+	commit_begin(image, &list, class);
+	error = write_blocks(image, &list, true);
+	commit_end(image, &list, class, error);
+	return error;
+}
+
+void qc_commit_discard(struct qc_image *image, u64 pos, u64 len)
+{
+	unsigned int bits = image->cache.block_bits, class;
+	u64 first = pos >> bits, last = (pos + len - 1) >> bits;
+	struct qc_block *block, *next;
+
+	lockdep_assert_held(&image->lock);
+	for (class = 0; class < QC_DIRTY_CLASSES; class++) {
+		list_for_each_entry_safe(block, next, &image->dirty[class], dirty) {
+			if (block->index >= first && block->index <= last) {
+				list_del_init(&block->dirty);
+				qc_block_clear_dirty(block);
+			}
+		}
+	}
+	qc_cache_forget(&image->cache, first, last);
+}
+
+static void release_run(struct qc_image *image, u64 cluster, u64 count)
+{
+	if (image->discard_passdown)
+		qc_store_discard(image->store, cluster << image->cluster_bits,
+				 count << image->cluster_bits);
+	mutex_lock(&image->lock);
+	qc_refcount_lower(image, cluster, count);
+	mutex_unlock(&image->lock);
+}
+
+/* Lower the refcounts of a run; what falls to zero is discarded before it can be used again. */
+static void release(struct qc_image *image, const struct qc_freed *freed)
+{
+	u64 cluster = freed->cluster, end = cluster + freed->count, run, refcount;
+	unsigned int bits = image->cluster_bits - image->cache.block_bits;
+	int error;
+
+	if (freed->table)
+		qc_cache_forget(&image->cache, cluster << bits, (end << bits) - 1);
+	while (cluster < end) {
+		mutex_lock(&image->lock);
+		for (run = 0, error = 0; !error && cluster + run < end; run++) {
+			error = qc_refcount_read(image, cluster + run, &refcount);
+			if (error || refcount != 1)
+				break;
+		}
+		if (!run) {
+			qc_refcount_lower(image, cluster, 1);
+			run = 1;
+			mutex_unlock(&image->lock);
+		} else {
+			mutex_unlock(&image->lock);
+			release_run(image, cluster, run);
+		}
+		cluster += run;
+		cond_resched();
+	}
+}
+
+static void release_all(struct qc_image *image, struct list_head *list)
+{
+	struct qc_freed *freed, *next;
+
+	list_for_each_entry_safe(freed, next, list, list) {
+		release(image, freed);
+		kfree(freed);
+	}
+	if (atomic_dec_and_test(&image->batches))
+		wake_up_all(&image->batches_wait);
+}
+
+static void batch_work(struct work_struct *work)
+{
+	struct batch *batch = container_of(work, struct batch, work);
+	struct qc_image *image = batch->image;
+	struct list_head freed;
+
+	list_replace(&batch->freed, &freed);
+	kfree(batch);
+	release_all(image, &freed);
+}
+
+static void batch_grace_over(struct rcu_head *rcu)
+{
+	struct batch *batch = container_of(rcu, struct batch, rcu);
+
+	queue_work(qc_release_wq, &batch->work);
+}
+
+/* Step 5. */
+static void batch_start(struct qc_image *image, struct list_head *freed)
+{
+	struct batch *batch;
+
+	if (list_empty(freed))
+		return;
+	atomic_inc(&image->batches);
+	batch = kmalloc(sizeof(*batch), GFP_NOIO);
+	if (!batch) {
+		synchronize_srcu(&image->in_flight);
+		release_all(image, freed);
+		return;
+	}
+	batch->image = image;
+	INIT_WORK(&batch->work, batch_work);
+	list_replace(freed, &batch->freed);
+	call_srcu(&image->in_flight, &batch->rcu, batch_grace_over);
+}
+
+static bool has_dirty(const struct qc_image *image)
+{
+	unsigned int class;
+
+	for (class = 0; class < QC_DIRTY_CLASSES; class++)
+		if (!list_empty(&image->dirty[class]))
+			return true;
+	return !list_empty(&image->freed);
+}
+
+int qc_commit_locked(struct qc_image *image)
+{
+	struct list_head blocks[QC_DIRTY_CLASSES], freed;
+	unsigned int class, runs;
+	int error = 0;
+	u64 number;
+
+	lockdep_assert_held(&image->commit_lock);
+	number = image->commit_started + 1;
+	WRITE_ONCE(image->commit_started, number);
+
+	mutex_lock(&image->lock);
+	for (class = 0; class < QC_DIRTY_CLASSES; class++)
+		commit_begin(image, &blocks[class], class);
+	list_replace_init(&image->freed, &freed);
+	runs = image->freed_runs;
+	image->freed_runs = 0;
+	mutex_unlock(&image->lock);
+
+	for (class = 0; class < QC_DIRTY_CLASSES && !error; class++) {
+		bool nothing = list_empty(&blocks[class]);
+
+		if (!nothing)
+			error = write_blocks(image, &blocks[class], false);
+		if (!error && (!nothing || class == QC_DIRTY_REFCOUNTS))
+			error = qc_store_flush(image->store);
+	}
+
+	mutex_lock(&image->lock);
+	for (class = 0; class < QC_DIRTY_CLASSES; class++)
+		commit_end(image, &blocks[class], class, error);
+	if (error) {
+		list_splice(&freed, &image->freed);
+		image->freed_runs += runs;
+	}
+	WRITE_ONCE(image->unclean, has_dirty(image));
+	mutex_unlock(&image->lock);
+
+	if (error) {
+		qc_warn("cannot write an image's metadata back: error %d; will try again", error);
+		return error;
+	}
+	image->commit_done = number;
+	batch_start(image, &freed);
+	return 0;
+}
+
+int qc_commit(struct qc_image *image)
+{
+	u64 want;
+	int error = 0;
+
+	if (!image->writable || image->format == QC_RAW)
+		return qc_store_flush(image->store);
+	/* Only a commit that begins from here on covers what the caller means. */
+	smp_mb();
+	want = READ_ONCE(image->commit_started) + 1;
+	mutex_lock(&image->commit_lock);
+	if (image->commit_done < want)
+		error = qc_commit_locked(image);
+	mutex_unlock(&image->commit_lock);
+	return error;
+}
+
+int qc_commit_and_release(struct qc_image *image)
+{
+	int error = qc_commit(image);
+
+	if (!error && image->writable && image->format == QC_QCOW2)
+		wait_event(image->batches_wait, !atomic_read(&image->batches));
+	return error;
+}
+
+int qc_commit_throttle(struct qc_image *image)
+{
+	unsigned long dirty = qc_cache_dirty_bytes(), limit = qc_cache_limit();
+
+	if (!READ_ONCE(image->unclean))
+		return 0;
+	if (dirty > limit / 2 || READ_ONCE(image->freed_runs) > FREED_MAX)
+		return qc_commit(image);
+	if (dirty > limit / 4)
+		mod_delayed_work(qc_release_wq, &image->commit_work, 0);
+	return 0;
+}
+
+static void commit_work(struct work_struct *work)
+{
+	struct qc_image *image = container_of(to_delayed_work(work), struct qc_image, commit_work);
+
+	/* What failed stays dirty, and is tried again. */
+	if (qc_commit(image) && !image->closing)
+		queue_delayed_work(qc_release_wq, &image->commit_work, COMMIT_PERIOD);
+}
+
+int qc_writer_open(struct qc_image *image)
+{
+	unsigned int class;
+	int error;
+
+	mutex_init(&image->commit_lock);
+	mutex_init(&image->lock);
+	spin_lock_init(&image->ranges_lock);
+	INIT_LIST_HEAD(&image->ranges);
+	init_waitqueue_head(&image->ranges_wait);
+	init_waitqueue_head(&image->batches_wait);
+	for (class = 0; class < QC_DIRTY_CLASSES; class++)
+		INIT_LIST_HEAD(&image->dirty[class]);
+	INIT_LIST_HEAD(&image->freed);
+	INIT_DELAYED_WORK(&image->commit_work, commit_work);
+
+	image->bounce = kmalloc(BOUNCE_BYTES, GFP_KERNEL);
+	if (!image->bounce)
+		return -ENOMEM;
+	error = init_srcu_struct(&image->in_flight);
+	if (!error) {
+		error = qc_refcount_open(image);
+		if (error) {
+			qc_refcount_close(image);
+			cleanup_srcu_struct(&image->in_flight);
+		}
+	}
+	if (error)
+		kfree(image->bounce);
+	return error;
+}
+
+void qc_writer_close(struct qc_image *image)
+{
+	struct qc_freed *freed, *next;
+	int error;
+
+	/* From here on nobody but us and released batches changes anything. */
+	mutex_lock(&image->lock);
+	image->closing = true;
+	mutex_unlock(&image->lock);
+	cancel_delayed_work_sync(&image->commit_work);
+
+	/* Once for what is dirty, once for the refcounts that this released. */
+	error = qc_commit_and_release(image) ?: qc_commit_and_release(image);
+	wait_event(image->batches_wait, !atomic_read(&image->batches));
+	if (error) {
+		qc_err("image on %u:%u inode %llu was not written back: error %d; check it",
+		       MAJOR(image->id.dev), MINOR(image->id.dev), image->id.ino, error);
+	} else if (!READ_ONCE(image->corrupt)) {
+		error = qc_store_truncate(image->store,
+					  qc_refcount_end(image) << image->cluster_bits);
+		if (error)
+			qc_warn("cannot cut an image's file back: error %d", error);
+	}
+
+	srcu_barrier(&image->in_flight);
+	cleanup_srcu_struct(&image->in_flight);
+	list_for_each_entry_safe(freed, next, &image->freed, list)
+		kfree(freed);
+	qc_refcount_close(image);
+	kfree(image->bounce);
+}

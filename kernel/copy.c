@@ -1,0 +1,490 @@
+// SPDX-License-Identifier: GPL-2.0-only
+/*
+ * Reads and writes through a chain that may sleep; copy on write.
+ *
+ * A write that cannot go where the data already is takes these steps, for as many
+ * clusters at a time as lie in one L2 table and one run of host clusters:
+ *
+ *	range lock	no other slow change of these guest clusters
+ *	allocate	refcounts up in memory; may wait for space, holding nothing but
+ *			the range lock of this piece, which is dropped on -ENOSPC
+ *	write		what the clusters held before around the new data, and the new
+ *			data, in as few writes as the gathering below allows
+ *	map		the L2 entries, in memory; the old host clusters are queued to be freed
+ *	unlock
+ *
+ * A reader at any time finds either the old mapping or the new one, each complete.
+ * Nothing is on stable storage before qc_commit().
+ */
+#include <linux/highmem.h>
+#include <linux/mempool.h>
+#include <linux/slab.h>
+
+#include "chain.h"
+#include "compat.h"
+
+#define GATHER_PAGES	16	/* copied at once: 64 KiB with 4 KiB pages */
+#define GATHER_BVECS	64
+#define GATHERS		8	/* kept in reserve for the whole module */
+#define WRITE_MAX	SZ_4M	/* range-locked at once */
+
+/*
+ * Pieces that follow each other in the store, written together: zeroes, copies of what
+ * the chain holds, memory of a bio.
+ */
+struct gather {
+	struct qc_store *store;
+	u64 pos;		/* in the store, of the first piece not yet written */
+	bool skip_zeroes;	/* the store reads as zeroes there already */
+	unsigned int len, nr, pages_used;
+	struct bio_vec bvec[GATHER_BVECS];
+	struct page *pages[GATHER_PAGES];
+};
+
+static mempool_t *gather_pool;
+
+int qc_chain_lookup(struct qc_chain *chain, u64 pos, u64 len, struct qc_extent *extent)
+{
+	int error;
+
+	error = qc_image_lookup(chain->top, pos, len, false, extent);
+	if (error || extent->kind != QC_EXTENT_UNALLOCATED)
+		return error;
+	if (qc_chain_backed(chain, pos))
+		return qc_backing_lookup(chain->backing, pos, extent->len, extent);
+	extent->kind = QC_EXTENT_ZERO;
+	return 0;
+}
+
+static void zero_bvecs(const struct bio_vec *bvec, struct bvec_iter iter)
+{
+	while (iter.bi_size) {
+		struct bio_vec bv = bvec_iter_bvec(bvec, iter);
+
+		memzero_bvec(&bv);
+		bvec_iter_advance(bvec, &iter, bv.bv_len);
+	}
+}
+
+static int read_extent(const struct qc_extent *extent, u64 pos, const struct bio_vec *bvec,
+		       struct bvec_iter iter)
+{
+	switch (extent->kind) {
+	case QC_EXTENT_DATA:
+		return qc_store_rw_bvec(extent->image->store, REQ_OP_READ, extent->host, bvec,
+					iter);
+	case QC_EXTENT_COMPRESSED:
+		return qc_decompress(extent->image, extent->entry,
+				     qc_cluster_offset(extent->image, pos), bvec, iter);
+	default:
+		zero_bvecs(bvec, iter);
+		return 0;
+	}
+}
+
+int qc_chain_read(struct qc_chain *chain, u64 pos, const struct bio_vec *bvec,
+		  struct bvec_iter iter)
+{
+	bool tracked = qc_image_tracked(chain->top);
+	struct qc_extent extent;
+	int error = 0, token = 0;
+
+	while (iter.bi_size && !error) {
+		struct bvec_iter part = iter;
+
+		if (tracked)
+			token = qc_in_flight_enter(&chain->top->in_flight);
+		error = qc_chain_lookup(chain, pos, iter.bi_size, &extent);
+		if (!error) {
+			part.bi_size = extent.len;
+			error = read_extent(&extent, pos, bvec, part);
+		}
+		if (tracked)
+			qc_in_flight_leave(&chain->top->in_flight, token);
+		if (!error) {
+			bvec_iter_advance(bvec, &iter, extent.len);
+			pos += extent.len;
+		}
+	}
+	return error;
+}
+
+static int gather_flush(struct gather *g)
+{
+	struct bvec_iter iter = { .bi_size = g->len };
+	int error = 0;
+
+	if (g->len)
+		error = qc_store_rw_bvec(g->store, REQ_OP_WRITE, g->pos, g->bvec, iter);
+	g->pos += g->len;
+	g->len = 0;
+	g->nr = 0;
+	g->pages_used = 0;
+	return error;
+}
+
+static int gather_page(struct gather *g, struct page *page, unsigned int len, unsigned int offset)
+{
+	int error = 0;
+
+	if (g->nr == GATHER_BVECS)
+		error = gather_flush(g);
+	bvec_set_page(&g->bvec[g->nr++], page, len, offset);
+	g->len += len;
+	return error;
+}
+
+static int gather_zeroes(struct gather *g, u64 len)
+{
+	int error = 0;
+
+	if (g->skip_zeroes) {
+		error = gather_flush(g);
+		g->pos += len;
+		return error;
+	}
+	while (len && !error) {
+		unsigned int n = min_t(u64, len, PAGE_SIZE);
+
+		error = gather_page(g, ZERO_PAGE(0), n, 0);
+		len -= n;
+	}
+	return error;
+}
+
+static int gather_bvecs(struct gather *g, const struct bio_vec *bvec, struct bvec_iter iter)
+{
+	int error = 0;
+
+	while (iter.bi_size && !error) {
+		struct bio_vec bv = mp_bvec_iter_bvec(bvec, iter);
+
+		error = gather_page(g, bv.bv_page, bv.bv_len, bv.bv_offset);
+		bvec_iter_advance(bvec, &iter, bv.bv_len);
+	}
+	return error;
+}
+
+/* What the chain holds at @pos, in one extent. */
+static int gather_copy(struct gather *g, const struct qc_extent *extent, u64 pos)
+{
+	u64 done, len = extent->len;
+	struct qc_extent part = *extent;
+	int error = 0;
+
+	for (done = 0; done < len && !error; done += part.len) {
+		struct bvec_iter iter = {};
+		struct bio_vec bv;
+
+		if (g->pages_used == GATHER_PAGES || g->nr == GATHER_BVECS)
+			error = gather_flush(g);
+		if (error)
+			break;
+		part.len = min_t(u64, len - done, PAGE_SIZE);
+		bvec_set_page(&bv, g->pages[g->pages_used++], part.len, 0);
+		iter.bi_size = part.len;
+		error = read_extent(&part, pos + done, &bv, iter);
+		part.host += part.len;
+		if (!error)
+			error = gather_page(g, bv.bv_page, bv.bv_len, bv.bv_offset);
+	}
+	return error;
+}
+
+/* Gather the bytes that the chain shows at [@pos, @pos + @len); beyond its end, zeroes. */
+static int gather_old(struct gather *g, struct qc_chain *chain, u64 pos, u64 len)
+{
+	struct qc_extent extent;
+	int error = 0;
+
+	while (len && !error) {
+		if (pos >= chain->top->size)
+			return gather_zeroes(g, len);
+		/* The range lock keeps what is found here from being freed. */
+		error = qc_chain_lookup(chain, pos, min(len, chain->top->size - pos), &extent);
+		if (error)
+			break;
+		if (extent.kind == QC_EXTENT_ZERO)
+			error = gather_zeroes(g, extent.len);
+		else
+			error = gather_copy(g, &extent, pos);
+		pos += extent.len;
+		len -= extent.len;
+	}
+	return error;
+}
+
+/* Write whole host clusters: old bytes around [@pos, @pos + @len), new ones there. */
+static int fill_clusters(struct qc_chain *chain, u64 host, bool fresh, u64 pos, u64 len,
+			 const struct bio_vec *bvec, struct bvec_iter iter)
+{
+	struct qc_image *top = chain->top;
+	u64 start = round_down(pos, qc_cluster_size(top));
+	u64 end = round_up(pos + len, qc_cluster_size(top));
+	struct gather *g = mempool_alloc(gather_pool, GFP_NOIO);
+	int token = qc_in_flight_enter(&top->in_flight);
+	int error;
+
+	g->store = top->store;
+	g->pos = host;
+	g->skip_zeroes = fresh;
+	g->len = 0;
+	g->nr = 0;
+	g->pages_used = 0;
+	iter.bi_size = len;
+	error = gather_old(g, chain, start, pos - start);
+	if (!error)
+		error = bvec ? gather_bvecs(g, bvec, iter) : gather_zeroes(g, len);
+	if (!error)
+		error = gather_old(g, chain, pos + len, end - (pos + len));
+	if (!error)
+		error = gather_flush(g);
+	qc_in_flight_leave(&top->in_flight, token);
+	mempool_free(g, gather_pool);
+	return error;
+}
+
+/*
+ * Write into clusters that need a new place (or have a preallocated one); range-locked.
+ * @len returns how much was written.
+ */
+static int write_new(struct qc_chain *chain, const struct qc_extent *extent, u64 pos, u64 *len,
+		     const struct bio_vec *bvec, struct bvec_iter iter)
+{
+	struct qc_image *top = chain->top;
+	u64 first = pos >> top->cluster_bits;
+	u64 count = ((pos + *len - 1) >> top->cluster_bits) - first + 1;
+	u64 host, mapped = 0;
+	bool fresh = false, keep = false;
+	int error = 0;
+
+	if (extent->kind == QC_EXTENT_ZERO && extent->in_place) {
+		/* A zero cluster with a host cluster of its own. */
+		keep = true;
+		count = 1;
+		host = extent->entry & QCOW2_OFFSET_MASK;
+	} else {
+		error = qc_alloc_data(top, &count, &host, &fresh);
+	}
+	if (error)
+		return error;
+	*len = min(*len, ((first + count) << top->cluster_bits) - pos);
+	error = fill_clusters(chain, host, fresh, pos, *len, bvec, iter);
+	if (!error)
+		error = qc_l2_change(top, QC_L2_MAP, first, count, host, false, &mapped);
+	if (error && !keep)
+		qc_alloc_undo(top, host + (mapped << top->cluster_bits), count - mapped);
+	return error;
+}
+
+/* Where the data is already: just write. */
+static int write_in_place(const struct qc_extent *extent, const struct bio_vec *bvec,
+			  struct bvec_iter iter)
+{
+	struct qc_store *store = extent->image->store;
+
+	if (!bvec)
+		return qc_store_zero_range(store, extent->host, extent->len);
+	iter.bi_size = extent->len;
+	return qc_store_rw_bvec(store, REQ_OP_WRITE, extent->host, bvec, iter);
+}
+
+/* One piece: range-locked, within one L2 table.  @len: how much to write, and was written. */
+static int write_piece(struct qc_chain *chain, u64 pos, u64 *len, const struct bio_vec *bvec,
+		       struct bvec_iter iter)
+{
+	struct qc_image *top = chain->top;
+	u64 table = BIT_ULL(top->l2_bits + top->cluster_bits);
+	struct qc_extent extent;
+	struct qc_range range;
+	int error, token;
+
+	*len = min3(*len, (u64)WRITE_MAX, table - (pos & (table - 1)));
+	qc_range_lock(top, &range, pos >> top->cluster_bits,
+		      (pos + *len - 1) >> top->cluster_bits);
+	token = qc_in_flight_enter(&top->in_flight);
+	error = qc_image_lookup(top, pos, *len, true, &extent);
+	qc_in_flight_leave(&top->in_flight, token);
+	if (!error) {
+		*len = extent.len;
+		if (extent.kind == QC_EXTENT_DATA && extent.in_place)
+			error = write_in_place(&extent, bvec, iter);
+		else
+			error = write_new(chain, &extent, pos, len, bvec, iter);
+	}
+	qc_range_unlock(top, &range);
+	return error;
+}
+
+static int raw_write(struct qc_image *top, u64 pos, u64 len, const struct bio_vec *bvec,
+		     struct bvec_iter iter)
+{
+	struct qc_extent extent;
+	int error = qc_image_lookup(top, pos, len, true, &extent);
+
+	return error ?: write_in_place(&extent, bvec, iter);
+}
+
+int qc_chain_write(struct qc_chain *chain, u64 pos, u64 len, const struct bio_vec *bvec,
+		   struct bvec_iter iter)
+{
+	struct qc_image *top = chain->top;
+	int error = 0;
+
+	if (top->format == QC_RAW)
+		return raw_write(top, pos, len, bvec, iter);
+	while (len && !error) {
+		u64 piece = len;
+
+		error = qc_commit_throttle(top);
+		if (!error)
+			error = write_piece(chain, pos, &piece, bvec, iter);
+		if (error)
+			break;
+		if (bvec)
+			bvec_iter_advance(bvec, &iter, piece);
+		pos += piece;
+		len -= piece;
+	}
+	return error;
+}
+
+/* Change whole clusters, at most up to the end of an L2 table and of the backing. */
+static int change_piece(struct qc_chain *chain, enum qc_l2_change what, u64 first, u64 *count)
+{
+	struct qc_image *top = chain->top;
+	u64 backed_end = DIV_ROUND_UP_ULL(chain->backing_size, qc_cluster_size(top));
+	bool backed = first < backed_end;
+	struct qc_range range;
+	u64 done;
+	int error;
+
+	*count = min(*count, BIT_ULL(top->l2_bits) - (first & (BIT_ULL(top->l2_bits) - 1)));
+	if (backed)
+		*count = min(*count, backed_end - first);
+	qc_range_lock(top, &range, first, first + *count - 1);
+	error = qc_l2_change(top, what, first, *count, 0, backed, &done);
+	qc_range_unlock(top, &range);
+	return error;
+}
+
+/* Zeroes into a part of a cluster, unless it reads as zeroes already. */
+static int zero_part(struct qc_chain *chain, u64 pos, u64 len)
+{
+	struct bvec_iter none = {};
+	struct qc_extent extent;
+	int error, token;
+
+	while (len) {
+		token = qc_in_flight_enter(&chain->top->in_flight);
+		error = qc_chain_lookup(chain, pos, len, &extent);
+		qc_in_flight_leave(&chain->top->in_flight, token);
+		if (!error && extent.kind != QC_EXTENT_ZERO)
+			error = qc_chain_write(chain, pos, extent.len, NULL, none);
+		if (error)
+			return error;
+		pos += extent.len;
+		len -= extent.len;
+	}
+	return 0;
+}
+
+/* The whole clusters in [@pos, @pos + @len); the cut-off last one of the disk is whole. */
+static void whole_clusters(const struct qc_image *top, u64 pos, u64 len, u64 *first, u64 *end)
+{
+	*first = (pos + qc_cluster_size(top) - 1) >> top->cluster_bits;
+	*end = (pos + len) >> top->cluster_bits;
+	if (pos + len >= top->size)
+		*end = (top->size + qc_cluster_size(top) - 1) >> top->cluster_bits;
+}
+
+int qc_chain_discard(struct qc_chain *chain, u64 pos, u64 len)
+{
+	struct qc_image *top = chain->top;
+	u64 cluster, end, count;
+	int error = 0;
+
+	if (top->format == QC_RAW) {
+		error = qc_store_discard(top->store, pos, len);
+		return error == -EOPNOTSUPP ? 0 : error;
+	}
+	whole_clusters(top, pos, len, &cluster, &end);
+	for (; cluster < end && !error; cluster += count) {
+		count = end - cluster;
+		error = qc_commit_throttle(top);
+		if (!error)
+			error = change_piece(chain, QC_L2_DISCARD, cluster, &count);
+		/* Version 2 cannot hide a backing file's data: the hint is not taken. */
+		if (error == -EOPNOTSUPP)
+			error = 0;
+	}
+	return error;
+}
+
+int qc_chain_zero(struct qc_chain *chain, u64 pos, u64 len, bool keep)
+{
+	struct qc_image *top = chain->top;
+	u64 size = qc_cluster_size(top), cluster, end, count, start;
+	int error = 0;
+
+	if (top->format == QC_RAW)
+		return qc_store_zero_range(top->store, pos, len);
+	whole_clusters(top, pos, len, &cluster, &end);
+	if (cluster >= end)
+		return zero_part(chain, pos, len);
+
+	start = cluster << top->cluster_bits;
+	if (pos < start)
+		error = zero_part(chain, pos, start - pos);
+	for (; cluster < end && !error; cluster += count) {
+		count = end - cluster;
+		error = qc_commit_throttle(top);
+		if (!error)
+			error = change_piece(chain, keep ? QC_L2_ZERO_KEEP : QC_L2_ZERO, cluster,
+					     &count);
+		if (error == -EOPNOTSUPP) {
+			start = cluster << top->cluster_bits;
+			error = zero_part(chain, start,
+					  min(count * size, top->size - start));
+		}
+	}
+	if (!error && end * size < pos + len)
+		error = zero_part(chain, end * size, pos + len - end * size);
+	return error;
+}
+
+static void gather_free(void *element, void *data)
+{
+	struct gather *g = element;
+	unsigned int i;
+
+	for (i = 0; i < GATHER_PAGES && g->pages[i]; i++)
+		__free_page(g->pages[i]);
+	kfree(g);
+}
+
+static void *gather_alloc(gfp_t gfp, void *data)
+{
+	struct gather *g = kzalloc(sizeof(*g), gfp);
+	unsigned int i;
+
+	for (i = 0; g && i < GATHER_PAGES; i++) {
+		g->pages[i] = alloc_page(gfp);
+		if (!g->pages[i]) {
+			gather_free(g, NULL);
+			return NULL;
+		}
+	}
+	return g;
+}
+
+int qc_copy_module_init(void)
+{
+	gather_pool = mempool_create(GATHERS, gather_alloc, gather_free, NULL);
+	return gather_pool ? 0 : -ENOMEM;
+}
+
+void qc_copy_module_exit(void)
+{
+	mempool_destroy(gather_pool);
+}

@@ -1,0 +1,481 @@
+// SPDX-License-Identifier: GPL-2.0-only
+/*
+ * Images: found again or opened, checked, closed.  See image.h.
+ */
+#include <linux/mm.h>
+#include <linux/module.h>
+#include <linux/slab.h>
+
+#include "compat.h"
+#include "image.h"
+#include "log.h"
+
+/*
+ * All images of the module.  The lock is held while an image is opened, so that two
+ * tables cannot open it twice, and not while one is closed: an image whose last
+ * reference is gone stays in the list until everything is on disk, and whoever
+ * wants to open it waits.
+ */
+static DEFINE_MUTEX(registry_lock);
+static LIST_HEAD(registry);
+static DECLARE_WAIT_QUEUE_HEAD(registry_wait);
+static atomic_t closed;			/* counts images that left the list */
+
+static const struct {
+	u64 bit;
+	const char *name;
+} known_incompatible[] = {
+	{ QCOW2_INCOMPAT_DATA_FILE, "external data file" },
+	{ QCOW2_INCOMPAT_EXTENDED_L2, "extended L2 entries" },
+};
+
+/* Bytes of the first cluster that are looked at: fixed fields and the feature names. */
+#define HEADER_BYTES	4096
+
+/*
+ * The name of an incompatible feature: from the image's own feature name table
+ * (section "Feature name table"), else what we know it as.
+ */
+static void feature_name(const u8 *raw, u32 header_length, u64 bit, char name[48])
+{
+	u32 pos = header_length;
+	unsigned int i;
+
+	while (pos + sizeof(struct qcow2_extension) <= HEADER_BYTES) {
+		const struct qcow2_extension *ext = (const void *)(raw + pos);
+		u32 type = be32_to_cpu(ext->type), len = be32_to_cpu(ext->length);
+
+		pos += sizeof(*ext);
+		if (type == QCOW2_EXT_END || len > HEADER_BYTES - pos)
+			break;
+		if (type == QCOW2_EXT_FEATURE_TABLE) {
+			const struct qcow2_feature_name *f = (const void *)(raw + pos);
+
+			for (i = 0; i < len / sizeof(*f); i++, f++) {
+				if (f->type == 0 && f->bit < 64 && BIT_ULL(f->bit) == bit) {
+					snprintf(name, 48, "%.46s", f->name);
+					return;
+				}
+			}
+		}
+		pos += round_up(len, 8);
+	}
+	for (i = 0; i < ARRAY_SIZE(known_incompatible); i++) {
+		if (known_incompatible[i].bit == bit) {
+			snprintf(name, 48, "%s", known_incompatible[i].name);
+			return;
+		}
+	}
+	snprintf(name, 48, "bit %u", (unsigned int)__ffs64(bit));
+}
+
+static int refuse_features(const u8 *raw, u32 header_length, u64 unknown, char **error)
+{
+	char name[48];
+
+	*error = "image needs a feature that is not supported (see kernel log)";
+	while (unknown) {
+		u64 bit = unknown & -unknown;
+
+		feature_name(raw, header_length, bit, name);
+		qc_err("unsupported incompatible feature: %s", name);
+		unknown &= ~bit;
+	}
+	return -EOPNOTSUPP;
+}
+
+/* Does [@pos, @pos + @len) begin at a cluster and lie in the store (its last cluster may be cut)? */
+static bool table_ok(const struct qc_image *image, u64 pos, u64 len)
+{
+	u64 size = round_up(qc_store_size(image->store), qc_cluster_size(image));
+
+	return !qc_cluster_offset(image, pos) && pos && pos < size && len <= size - pos;
+}
+
+static bool ranges_overlap(u64 a, u64 a_len, u64 b, u64 b_len)
+{
+	return a_len && b_len && a < b + b_len && b < a + a_len;
+}
+
+/* Section "Header". */
+static int parse_header(struct qc_image *image, const u8 *raw, char **error)
+{
+	const struct qcow2_header *h = (const void *)raw;
+	u64 incompatible = 0, l1_bytes, reftable_bytes, covered;
+	u32 header_length = QCOW2_V2_HEADER_LENGTH;
+
+	*error = "not a qcow2 image";
+	if (be32_to_cpu(h->magic) != QCOW2_MAGIC)
+		return -EINVAL;
+	image->version = be32_to_cpu(h->version);
+	*error = "unknown qcow2 version";
+	if (image->version < 2 || image->version > 3)
+		return -EINVAL;
+
+	image->cluster_bits = be32_to_cpu(h->cluster_bits);
+	*error = "cluster size out of range";
+	if (image->cluster_bits < QCOW2_MIN_CLUSTER_BITS ||
+	    image->cluster_bits > QCOW2_MAX_CLUSTER_BITS)
+		return -EINVAL;
+
+	image->refcount_order = 4;
+	if (image->version >= 3) {
+		header_length = be32_to_cpu(h->header_length);
+		*error = "header length out of range";
+		if (header_length < QCOW2_V3_HEADER_LENGTH || header_length > HEADER_BYTES ||
+		    header_length > qc_cluster_size(image) || header_length % 8)
+			return -EINVAL;
+		incompatible = be64_to_cpu(h->incompatible_features);
+		if (incompatible & ~QCOW2_INCOMPAT_SUPPORTED)
+			return refuse_features(raw, header_length,
+					       incompatible & ~QCOW2_INCOMPAT_SUPPORTED, error);
+		image->features_written = !h->autoclear_features;
+		image->refcount_order = be32_to_cpu(h->refcount_order);
+		*error = "refcount width out of range";
+		if (image->refcount_order > QCOW2_MAX_REFCOUNT_ORDER)
+			return -EINVAL;
+		if (header_length > offsetof(struct qcow2_header, compression_type))
+			image->compression = h->compression_type;
+		*error = "unknown compression type";
+		if (image->compression > QCOW2_COMPRESSION_ZSTD ||
+		    !(incompatible & QCOW2_INCOMPAT_COMPRESSION) != !image->compression)
+			return -EINVAL;
+	} else {
+		image->features_written = true;
+	}
+	*error = "encrypted images are not supported";
+	if (h->crypt_method)
+		return -EOPNOTSUPP;
+
+	image->corrupt = incompatible & QCOW2_INCOMPAT_CORRUPT;
+	*error = "image is marked corrupt; repair it or attach read_only";
+	if (image->corrupt && image->writable)
+		return -EUCLEAN;
+	*error = "image is marked dirty; repair it or attach read_only";
+	if ((incompatible & QCOW2_INCOMPAT_DIRTY) && image->writable)
+		return -EUCLEAN;
+
+	image->l2_bits = image->cluster_bits - 3;
+	image->size = round_up(be64_to_cpu(h->size), SECTOR_SIZE);
+	image->l1_size = be32_to_cpu(h->l1_size);
+	image->l1_offset = be64_to_cpu(h->l1_table_offset);
+	l1_bytes = (u64)image->l1_size * QCOW2_ENTRY_SIZE;
+	covered = (u64)image->l1_size << (image->l2_bits + image->cluster_bits);
+	*error = "virtual size and L1 table do not fit together";
+	if (image->size > BIT_ULL(62) || l1_bytes > QCOW2_MAX_L1_BYTES || covered < image->size)
+		return -EINVAL;
+	*error = "L1 table is misaligned or outside the image";
+	if (image->l1_size && !table_ok(image, image->l1_offset, l1_bytes))
+		return -EINVAL;
+
+	image->reftable_offset = be64_to_cpu(h->refcount_table_offset);
+	image->reftable_clusters = be32_to_cpu(h->refcount_table_clusters);
+	reftable_bytes = (u64)image->reftable_clusters << image->cluster_bits;
+	*error = "refcount table is misaligned, too large or outside the image";
+	if (reftable_bytes > max_t(u64, QCOW2_MAX_REFTABLE_BYTES, qc_cluster_size(image)) ||
+	    (image->writable && (!image->reftable_clusters ||
+				 !table_ok(image, image->reftable_offset, reftable_bytes))))
+		return -EINVAL;
+	image->reftable_entries = reftable_bytes / QCOW2_ENTRY_SIZE;
+	*error = "L1 table and refcount table overlap";
+	if (ranges_overlap(image->l1_offset, l1_bytes, image->reftable_offset, reftable_bytes))
+		return -EINVAL;
+
+	image->snapshots_offset = be64_to_cpu(h->snapshots_offset);
+	*error = "snapshot table is misaligned, too large or outside the image";
+	if (be32_to_cpu(h->nb_snapshots) > QCOW2_MAX_SNAPSHOTS ||
+	    (h->nb_snapshots && !table_ok(image, image->snapshots_offset, 1)))
+		return -EINVAL;
+	return 0;
+}
+
+/* An L1 entry is a cluster's position below 64 PB; the store's size is checked on use. */
+static int load_l1(struct qc_image *image)
+{
+	u64 *l1 = kvcalloc(max(image->l1_size, 1U), sizeof(*l1), GFP_KERNEL);
+	int error;
+
+	if (!l1)
+		return -ENOMEM;
+	error = qc_read_table(image, image->l1_offset, l1, image->l1_size);
+	if (error) {
+		kvfree(l1);
+		return error;
+	}
+	smp_store_release(&image->l1, l1);
+	return 0;
+}
+
+int qc_read_table(struct qc_image *image, u64 pos, u64 *table, u64 entries)
+{
+	void *buf = (void *)__get_free_page(GFP_KERNEL);
+	u64 done, n, i;
+	int error = 0;
+
+	if (!buf)
+		return -ENOMEM;
+	for (done = 0; done < entries && !error; done += n) {
+		n = min_t(u64, entries - done, PAGE_SIZE / QCOW2_ENTRY_SIZE);
+		error = qc_store_read(image->store, pos + done * QCOW2_ENTRY_SIZE, buf,
+				      n * QCOW2_ENTRY_SIZE);
+		for (i = 0; i < n && !error; i++)
+			table[done + i] = be64_to_cpu(((__be64 *)buf)[i]);
+	}
+	free_page((unsigned long)buf);
+	return error;
+}
+
+/* Fields of the header that are changed while attached; all in one sector, so atomically. */
+struct header_update {
+	u64 set_incompatible;
+	bool clear_autoclear;
+	u64 reftable_offset;		/* 0: keep */
+	u32 reftable_clusters;
+};
+
+static int update_header(struct qc_image *image, const struct header_update *update)
+{
+	struct qcow2_header *h = kmalloc(SECTOR_SIZE, GFP_NOIO);
+	int error;
+
+	if (!h)
+		return -ENOMEM;
+	error = qc_store_read(image->store, 0, h, SECTOR_SIZE);
+	if (!error) {
+		if (image->version >= 3)
+			h->incompatible_features |= cpu_to_be64(update->set_incompatible);
+		if (update->clear_autoclear)
+			h->autoclear_features = 0;
+		if (update->reftable_offset) {
+			h->refcount_table_offset = cpu_to_be64(update->reftable_offset);
+			h->refcount_table_clusters = cpu_to_be32(update->reftable_clusters);
+		}
+		error = qc_store_write(image->store, 0, h, SECTOR_SIZE);
+	}
+	if (!error)
+		error = qc_store_flush(image->store);
+	kfree(h);
+	return error;
+}
+
+int qc_image_write_reftable(struct qc_image *image, u64 offset, u32 clusters)
+{
+	struct header_update update = {
+		.reftable_offset = offset,
+		.reftable_clusters = clusters,
+	};
+
+	lockdep_assert_held(&image->lock);
+	return update_header(image, &update);
+}
+
+int qc_image_before_change(struct qc_image *image)
+{
+	int error;
+
+	lockdep_assert_held(&image->lock);
+	if (READ_ONCE(image->corrupt))
+		return -EROFS;
+	if (image->features_written)
+		return 0;
+	error = update_header(image, &(struct header_update){ .clear_autoclear = true });
+	if (!error)
+		image->features_written = true;
+	return error;
+}
+
+static void mark_corrupt(struct work_struct *work)
+{
+	struct qc_image *image = container_of(work, struct qc_image, corrupt_work);
+	int error;
+
+	if (!image->writable || image->version < 3)
+		return;
+	mutex_lock(&image->lock);
+	error = update_header(image, &(struct header_update){
+		.set_incompatible = QCOW2_INCOMPAT_CORRUPT });
+	mutex_unlock(&image->lock);
+	if (error)
+		qc_err("cannot set the corrupt bit of an image: error %d", error);
+}
+
+void qc_image_corrupt(struct qc_image *image, const char *what, u64 pos)
+{
+	if (cmpxchg(&image->corrupt, false, true))
+		return;
+	qc_err("image on %u:%u inode %llu is corrupt: %s at offset %#llx",
+	       MAJOR(image->id.dev), MINOR(image->id.dev), image->id.ino, what, pos);
+	if (image->writable)
+		queue_work(qc_wq, &image->corrupt_work);
+}
+
+/* Fill a block of an image's cache with what lies on disk. */
+static int fill_block(struct qc_cache *cache, struct qc_block *block)
+{
+	struct qc_image *image = container_of(cache, struct qc_image, cache);
+	int error = qc_store_read(image->store, block->index << cache->block_bits, block->data,
+				  qc_cache_block_size(cache));
+
+	if (!error && block->kind == QC_BLOCK_L2)
+		qc_l2_validate(image, block);
+	return error;
+}
+
+static int open_qcow2(struct qc_image *image, char **error)
+{
+	void *raw = kzalloc(HEADER_BYTES, GFP_KERNEL);
+	int r;
+
+	*error = "out of memory";
+	if (!raw)
+		return -ENOMEM;
+	*error = "cannot read the image's header";
+	r = qc_store_read(image->store, 0, raw, HEADER_BYTES);
+	if (!r)
+		r = parse_header(image, raw, error);
+	kfree(raw);
+	if (r)
+		return r;
+
+	qc_cache_init(&image->cache, min_t(unsigned int, image->cluster_bits, QC_BLOCK_MAX_BITS),
+		      fill_block);
+	*error = "cannot get memory for compressed clusters";
+	return qc_decompress_prepare(image);
+}
+
+static void image_free(struct qc_image *image)
+{
+	if (image->format == QC_QCOW2 && image->cache.fill) {
+		qc_decompress_forget(image);
+		qc_cache_destroy(&image->cache);
+	}
+	kvfree(image->l1);
+	qc_store_put(image->store);
+	kfree(image);
+}
+
+static struct qc_image *image_create(enum qc_format format, struct qc_store *store, bool writable,
+				     char **error)
+{
+	struct qc_image *image = kzalloc(sizeof(*image), GFP_KERNEL);
+	int r = 0;
+
+	if (!image) {
+		qc_store_put(store);
+		return ERR_PTR(-ENOMEM);
+	}
+	kref_init(&image->kref);
+	image->format = format;
+	image->store = store;
+	image->writable = writable;
+	qc_store_id(store, &image->id);
+	INIT_WORK(&image->corrupt_work, mark_corrupt);
+
+	if (format == QC_RAW)
+		image->size = round_up(qc_store_size(store), SECTOR_SIZE);
+	else
+		r = open_qcow2(image, error);
+	if (!r && writable && format == QC_QCOW2) {
+		*error = "cannot load the image's refcounts";
+		r = qc_writer_open(image);
+	}
+	if (r) {
+		image_free(image);
+		return ERR_PTR(r);
+	}
+	return image;
+}
+
+static struct qc_image *registry_find(const struct qc_store_id *id)
+{
+	struct qc_image *image;
+
+	list_for_each_entry(image, &registry, list)
+		if (image->id.dev == id->dev && image->id.ino == id->ino)
+			return image;
+	return NULL;
+}
+
+/* May @md have @image, opened by somebody before, in this way? */
+static int may_share(const struct qc_image *image, enum qc_format format, bool writable,
+		     const struct mapped_device *md, char **error)
+{
+	*error = "image is in use as another format";
+	if (image->format != format)
+		return -EBUSY;
+	*error = "image is attached for writing by another device";
+	if (image->writable && image->writer != md)
+		return -EBUSY;
+	*error = "image is in use read-only, and cannot be written at the same time";
+	if (writable && !image->writable)
+		return -EBUSY;
+	return 0;
+}
+
+struct qc_image *qc_image_open(enum qc_format format, const char *name, bool writable, bool top,
+			       struct mapped_device *md, char **error)
+{
+	struct qc_store *store = qc_store_open(name, writable);
+	struct qc_store_id id;
+	struct qc_image *image;
+	int r = 0;
+
+	*error = "cannot open a layer's file or device";
+	if (IS_ERR(store))
+		return ERR_CAST(store);
+	qc_store_id(store, &id);
+
+	mutex_lock(&registry_lock);
+	while ((image = registry_find(&id)) && !kref_get_unless_zero(&image->kref)) {
+		int seen = atomic_read(&closed);
+
+		mutex_unlock(&registry_lock);
+		wait_event(registry_wait, atomic_read(&closed) != seen);
+		mutex_lock(&registry_lock);
+	}
+	if (image) {
+		qc_store_put(store);
+		r = may_share(image, format, writable, md, error);
+	} else {
+		image = image_create(format, store, writable, error);
+		if (IS_ERR(image)) {
+			mutex_unlock(&registry_lock);
+			return image;
+		}
+		image->writer = writable ? md : NULL;
+		list_add(&image->list, &registry);
+	}
+	if (!r && top && format == QC_QCOW2 && !image->l1) {
+		*error = "cannot load the image's L1 table";
+		r = load_l1(image);
+		if (!r && image->writable)
+			r = qc_tables_load(image);
+	}
+	mutex_unlock(&registry_lock);
+	if (r) {
+		qc_image_put(image);
+		return ERR_PTR(r);
+	}
+	return image;
+}
+
+/* The last reference is gone: nothing is in flight and nobody can find the image. */
+static void image_close(struct kref *kref)
+{
+	struct qc_image *image = container_of(kref, struct qc_image, kref);
+
+	cancel_work_sync(&image->corrupt_work);
+	if (image->format == QC_QCOW2 && image->writable)
+		qc_writer_close(image);
+	mutex_lock(&registry_lock);
+	list_del(&image->list);
+	atomic_inc(&closed);
+	mutex_unlock(&registry_lock);
+	wake_up_all(&registry_wait);
+	image_free(image);
+}
+
+void qc_image_put(struct qc_image *image)
+{
+	kref_put(&image->kref, image_close);
+}

@@ -1,0 +1,389 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+/*
+ * An image: one layer of a chain, raw or qcow2, in its store.  It outlives the
+ * tables that use it: the next table's constructor finds it again by what it
+ * lies on.  Everything that knows the qcow2 format is below this header:
+ *
+ *	image.c		open, close, find again; header and its feature bits
+ *	l2.c		guest cluster -> where its bytes are; changing that
+ *	refcount.c	host clusters: allocate, free
+ *	commit.c	what is written in which order
+ *	compress.c	compressed clusters
+ *
+ * Locks, outermost first, and what they protect:
+ *
+ *	range lock	(qc_range) guest clusters being changed by a slow write, discard or
+ *			zero: held across the data I/O, by a running task only
+ *	commit_lock	one commit, or growth of the refcount table, at a time; across I/O
+ *	lock		every change of metadata in memory: L1, L2, refcounts, lists of dirty
+ *			blocks and of freed clusters.  Held across reads of
+ *			metadata blocks, never across data I/O, never while waiting for space
+ *	cache_lock	(cache.c) leaf
+ *
+ * Not a lock, but held like one: in_flight, an SRCU domain.  Whoever looks a host
+ * position up in a writable image and then reads or writes there does both inside one
+ * section; the fast path's end in interrupt context.  A freed host cluster gets
+ * its refcount lowered, hence can be allocated again, only
+ *	(1) after the L2 entry that no longer names it is on stable storage (commit.c), and
+ *	(2) after a grace period of in_flight that began after (1).
+ *
+ * Nobody who holds any of these waits for a work item that has not started:
+ * a single rescuer thread is enough to make progress.
+ */
+#ifndef QCHAIN_IMAGE_H
+#define QCHAIN_IMAGE_H
+
+#include <linux/device-mapper.h>
+#include <linux/kref.h>
+#include <linux/mutex.h>
+#include <linux/spinlock.h>
+#include <linux/srcu.h>
+#include <linux/wait.h>
+#include <linux/workqueue.h>
+
+#include "cache.h"
+#include "format.h"
+#include "store.h"
+
+enum qc_format {
+	QC_RAW,
+	QC_QCOW2,
+};
+
+/* Where the bytes at a guest position are, see qc_image_lookup(). */
+enum qc_extent_kind {
+	QC_EXTENT_UNALLOCATED,	/* not in this layer */
+	QC_EXTENT_ZERO,
+	QC_EXTENT_DATA,
+	QC_EXTENT_COMPRESSED,	/* exactly the rest of one cluster */
+};
+
+struct qc_image;
+
+struct qc_extent {
+	enum qc_extent_kind kind;
+	bool in_place;		/* DATA: may be overwritten where it is */
+	u64 len;		/* bytes, from the position looked up */
+	struct qc_image *image;	/* DATA, COMPRESSED: whose store */
+	u64 host;		/* DATA: position in the store */
+	u64 entry;		/* COMPRESSED: the L2 entry */
+};
+
+/* Blocks to be written, by the step of the commit that writes them. */
+enum qc_dirty_class {
+	QC_DIRTY_REFCOUNTS,
+	QC_DIRTY_REFTABLE,
+	QC_DIRTY_L2,
+	QC_DIRTY_L1,
+	QC_DIRTY_CLASSES
+};
+
+/* Host clusters waiting to be freed. */
+struct qc_freed {
+	struct list_head list;
+	u64 cluster;
+	u64 count;
+	bool table;		/* may be cached as metadata */
+};
+
+/* A range of guest clusters locked by a slow change. */
+struct qc_range {
+	struct list_head list;
+	u64 first, last;
+};
+
+struct qc_image {
+	/* constant after open */
+	enum qc_format format;
+	bool writable;
+	bool discard_passdown;		/* freed clusters are discarded in the store */
+	struct qc_store *store;
+	struct qc_store_id id;
+	u64 size;			/* virtual size in bytes */
+	unsigned int version;
+	unsigned int cluster_bits;
+	unsigned int l2_bits;		/* entries of an L2 table, log2 */
+	unsigned int refcount_order;
+	enum qcow2_compression compression;
+	u64 l1_offset;
+	u32 l1_size;			/* entries */
+	u64 snapshots_offset;
+
+	/* registry (image.c) */
+	struct list_head list;
+	struct kref kref;
+	struct mapped_device *writer;	/* the device that may write */
+
+	struct qc_cache cache;		/* by store position >> block_bits */
+
+	/*
+	 * The active L1 table in CPU order, NULL in an image used only as a backing
+	 * file (which reads it through the cache).  Changed under lock, read with READ_ONCE().
+	 */
+	u64 *l1;
+
+	/* --- the rest only in a writable qcow2 image --- */
+	struct srcu_struct in_flight;
+	struct mutex commit_lock;
+	struct mutex lock;
+
+	/* refcount.c, under lock */
+	u64 *reftable;			/* CPU order */
+	u64 reftable_offset;
+	u32 reftable_clusters;
+	u64 reftable_entries;
+	u64 free_hint;			/* no free cluster below */
+	u64 host_end;			/* first cluster above all that are in use */
+	u64 host_limit;			/* clusters that the store surely has room for */
+	u64 keep_clusters;		/* never truncate below */
+	struct xarray tables;		/* bitmap pages of host clusters that hold metadata */
+
+	/* commit.c, under lock */
+	struct list_head dirty[QC_DIRTY_CLASSES];
+	struct list_head freed;		/* since the last commit */
+	unsigned int freed_runs;	/* in that list */
+	void *bounce;			/* under commit_lock */
+	atomic_t batches;		/* of freed clusters between commit and release */
+	wait_queue_head_t batches_wait;
+	bool unclean;			/* something is dirty; read without lock after a look-up */
+	u64 commit_started, commit_done; /* generations; done under commit_lock */
+	struct delayed_work commit_work;
+	bool closing;			/* no more delayed commits */
+	bool features_written;		/* autoclear bits are cleared on disk */
+
+	/* l2.c */
+	spinlock_t ranges_lock;
+	struct list_head ranges;
+	wait_queue_head_t ranges_wait;
+
+	/* Set once, never cleared: metadata was found bad; writes fail from then on. */
+	bool corrupt;
+	struct work_struct corrupt_work; /* marks the header */
+
+	/* Counts for status; under lock; -1 while not known. */
+	s64 mapped_clusters;
+	s64 used_clusters;
+};
+
+static inline u64 qc_cluster_size(const struct qc_image *image)
+{
+	return 1ULL << image->cluster_bits;
+}
+
+static inline u64 qc_cluster_offset(const struct qc_image *image, u64 pos)
+{
+	return pos & (qc_cluster_size(image) - 1);
+}
+
+/* Entries of eight bytes in a cached block, log2. */
+static inline unsigned int qc_block_entry_bits(const struct qc_image *image)
+{
+	return image->cache.block_bits - 3;
+}
+
+/* ---- image.c ---- */
+
+/*
+ * qc_image_open - find or open the image that @name (see qc_store_open()) names.
+ * @md: the device whose table wants it; with @writable it becomes the one device that may write.
+ * @top: the L1 table is wanted in memory.
+ * @error: set to a sentence on failure.
+ *
+ * Checks the header as section "Header" of the specification demands, refuses unknown
+ * incompatible features by their names from the feature name table (in the kernel log).
+ * Errors: those of qc_store_open(), -EINVAL (not a valid image), -EOPNOTSUPP (a feature), -EUCLEAN (dirty or corrupt, and
+ * @writable), -EBUSY (another device writes it, or reads what is to be written), -ENOMEM.
+ * Process context, sleeps; GFP_KERNEL, so not while a device of this module is suspended.
+ */
+struct qc_image *qc_image_open(enum qc_format format, const char *name, bool writable, bool top,
+			       struct mapped_device *md, char **error);
+
+/*
+ * qc_image_put - drop a reference; the last one writes everything back, truncates the
+ * file to its last used cluster and closes.  Process context, sleeps.
+ */
+void qc_image_put(struct qc_image *image);
+
+/*
+ * qc_image_corrupt - metadata of @image was found bad, as @what says at store position @pos.
+ * Logs once; in a writable image all further writes fail and the header gets its corrupt
+ * bit (version 3), from a work item.  Any context.
+ */
+void qc_image_corrupt(struct qc_image *image, const char *what, u64 pos);
+
+/* Point the header to a new refcount table, and flush.  Under lock; sleeps. */
+int qc_image_write_reftable(struct qc_image *image, u64 offset, u32 clusters);
+
+/* Clear the autoclear bits before the first change (section "Header").  Under lock; sleeps. */
+int qc_image_before_change(struct qc_image *image);
+
+/* Read @entries big-endian words at @pos into @table, CPU order.  At open; sleeps. */
+int qc_read_table(struct qc_image *image, u64 pos, u64 *table, u64 entries);
+
+/* ---- l2.c ---- */
+
+/* Check a block of L2 entries just read from disk; marks it SUSPECT.  Any context. */
+void qc_l2_validate(struct qc_image *image, struct qc_block *block);
+
+/*
+ * qc_image_peek - look up without sleeping.
+ * Fills @extent for at most @len bytes from @pos, as far as the mapping is contiguous in
+ * the image and cached in one block.  Returns false when it cannot be told from memory, or is to be checked
+ * first (a @write through entries whose refcounts nobody has compared yet).
+ * Any context, inside rcu_read_lock() and, in a writable image, inside in_flight.
+ * @pos + @len <= image->size.
+ */
+bool qc_image_peek(struct qc_image *image, u64 pos, u64 len, bool write, struct qc_extent *extent);
+
+/*
+ * qc_image_lookup - the same, reading metadata as needed.
+ * 0, or -EIO (a bad entry), -EROFS (@write to a corrupt image), I/O errors, -ENOMEM.
+ * Process context, sleeps.
+ */
+int qc_image_lookup(struct qc_image *image, u64 pos, u64 len, bool write,
+		    struct qc_extent *extent);
+
+/* Lock guest clusters @first...@last against other slow changes.  Process context, sleeps. */
+void qc_range_lock(struct qc_image *image, struct qc_range *range, u64 first, u64 last);
+void qc_range_unlock(struct qc_image *image, struct qc_range *range);
+
+/* What is to become of guest clusters. */
+enum qc_l2_change {
+	QC_L2_MAP,		/* host clusters @host..., data written, refcount one */
+	QC_L2_DISCARD,		/* reads zeroes, host clusters freed */
+	QC_L2_ZERO,		/* reads zeroes, host clusters freed */
+	QC_L2_ZERO_KEEP,	/* reads zeroes, host clusters stay allocated */
+};
+
+/*
+ * qc_l2_change - change the entries of guest clusters @first... @first + @count - 1, which
+ * the caller has range-locked and which lie in one L2 table.
+ *
+ * Host clusters no longer named are queued to be freed.  @backed: unallocated clusters would show a
+ * backing file's data.  For an image of version 2 (no zero flag) DISCARD and ZERO of a
+ * backed cluster return -EOPNOTSUPP, having changed nothing.
+ * @done returns how many clusters were changed, also on error.
+ * 0, -ENOSPC, -EIO, -ENOMEM, -EROFS.  Process context, takes lock, sleeps.
+ */
+int qc_l2_change(struct qc_image *image, enum qc_l2_change what, u64 first, u64 count,
+		 u64 host, bool backed, u64 *done);
+
+/* ---- refcount.c ---- */
+
+/* Load the refcount table, find the end of the used part.  At open; sleeps. */
+int qc_refcount_open(struct qc_image *image);
+void qc_refcount_close(struct qc_image *image);
+
+/* The first cluster behind all that must stay in the file.  Takes lock; sleeps. */
+u64 qc_refcount_end(struct qc_image *image);
+
+/* Note where the tables are that @image names by now: header, L1, L2, refcounts.  At open; sleeps. */
+int qc_tables_load(struct qc_image *image);
+
+/*
+ * qc_alloc_clusters - allocate up to @count contiguous host clusters, at least one.
+ * Their refcounts become one in memory; @count returns how many.  Under lock; sleeps.
+ * -EAGAIN: the refcount table is full: call qc_reftable_grow() without lock and try again.
+ * -ENOSPC, -EIO, -ENOMEM.
+ */
+int qc_alloc_clusters(struct qc_image *image, u64 *count, u64 *host);
+
+/*
+ * The same for data, from outside the lock, growing the refcount table when needed and,
+ * when space is short, releasing what was freed.  @fresh: the clusters are known to read as
+ * zeroes.  Not inside in_flight.
+ */
+int qc_alloc_data(struct qc_image *image, u64 *count, u64 *host, bool *fresh);
+
+/* Take clusters back that were allocated and never named by anything.  Takes lock; sleeps. */
+void qc_alloc_undo(struct qc_image *image, u64 host, u64 count);
+
+/* Make room in the refcount table.  Takes commit_lock and lock; sleeps. */
+int qc_reftable_grow(struct qc_image *image);
+
+/* The refcount of one host cluster.  Under lock; sleeps. */
+int qc_refcount_read(struct qc_image *image, u64 cluster, u64 *refcount);
+
+/* Lower the refcounts of @count clusters by one, their last reference being gone for good.  Under lock. */
+int qc_refcount_lower(struct qc_image *image, u64 cluster, u64 count);
+
+/* Note that host clusters hold tables, and ask.  Under lock; marking may allocate. */
+int qc_tables_mark(struct qc_image *image, u64 cluster, u64 count);
+void qc_tables_clear(struct qc_image *image, u64 cluster, u64 count);
+bool qc_tables_test(struct qc_image *image, u64 cluster);
+
+/*
+ * qc_table_init - make a newly allocated cluster read as zeroes on disk, before
+ * anything names it; parts that will be written anyhow included.  Sleeps.
+ */
+int qc_table_init(struct qc_image *image, u64 host);
+
+/* ---- commit.c ---- */
+
+/*
+ * Make an image writable; and, when nothing is in flight any more, write everything back,
+ * release what was freed and truncate the file.  Process context, sleep.
+ */
+int qc_writer_open(struct qc_image *image);
+void qc_writer_close(struct qc_image *image);
+
+/* Enter a changed block into its list.  Call qc_block_shadow() before the change.  Under lock. */
+void qc_commit_dirty(struct qc_image *image, struct qc_block *block, enum qc_dirty_class class);
+
+/*
+ * Queue host clusters to lose one reference after the next commit; @table: what they held may be in
+ * the cache.  Under lock.  -ENOMEM.
+ */
+int qc_commit_free(struct qc_image *image, u64 cluster, u64 count, bool table);
+
+/*
+ * qc_commit - put everything that was completed before the call on stable storage.
+ * Callers that come while one commit runs share the next one.  0 or what the store said, after which
+ * everything is still there to be tried again.  Process context, sleeps.
+ */
+int qc_commit(struct qc_image *image);
+
+/* The same, and then wait until all freed clusters can be allocated again. */
+int qc_commit_and_release(struct qc_image *image);
+
+/* For qc_reftable_grow(): with commit_lock and lock held and nothing under writeback. */
+int qc_commit_write_class(struct qc_image *image, enum qc_dirty_class class);
+int qc_commit_locked(struct qc_image *image);
+
+/* Drop dirty blocks in a range of the store that nothing on disk will ever name.  Both locks. */
+void qc_commit_discard(struct qc_image *image, u64 pos, u64 len);
+
+/* Let writers that produce dirty metadata wait until the bound allows more.  No locks held. */
+int qc_commit_throttle(struct qc_image *image);
+
+/* ---- compress.c ---- */
+
+/*
+ * qc_decompress_prepare - have buffers for clusters of this image.  At open; sleeps.
+ */
+int qc_decompress_prepare(const struct qc_image *image);
+
+/*
+ * qc_decompress - read the compressed cluster that @entry describes (section "Compressed
+ * Clusters Descriptor") and copy @iter->bi_size bytes from @offset in it to the memory of @bvec, @iter.
+ * 0, -EIO (bad data or descriptor), I/O errors.  Process context, sleeps.
+ */
+int qc_decompress(struct qc_image *image, u64 entry, u64 offset,
+		  const struct bio_vec *bvec, struct bvec_iter iter);
+
+/* @image goes away: nothing that was read from it is remembered.  Sleeps. */
+void qc_decompress_forget(const struct qc_image *image);
+
+/* The host clusters that a compressed cluster has a share in.  False: a bad descriptor. */
+bool qc_compressed_range(const struct qc_image *image, u64 entry, u64 *pos, u64 *len);
+
+int qc_decompress_module_init(void);
+void qc_decompress_module_exit(void);
+
+/* Work queue of everything in this module that may sleep; WQ_MEM_RECLAIM. */
+extern struct workqueue_struct *qc_wq;
+
+/* And of what those may wait for: commits in the background, freed clusters. */
+extern struct workqueue_struct *qc_release_wq;
+
+#endif /* QCHAIN_IMAGE_H */

@@ -1,0 +1,506 @@
+// SPDX-License-Identifier: GPL-2.0-only
+/*
+ * Guest clusters: where their bytes are, and changing that.  Section "Cluster
+ * mapping" of the specification.  See image.h for locks.
+ *
+ * A block of L2 entries is checked once, when it comes from disk: alignment, reserved
+ * bits, range.  If all entries pass, look-ups need no further check; if one does
+ * not, the block is SUSPECT and every look-up in it takes the slow path and checks its
+ * own entry.  Before anything is written through a block's COPIED entries, they are
+ * compared once with the refcounts and with where the tables are (WRITE_OK): an
+ * image that lies about COPIED cannot make us overwrite a snapshot or a table.
+ */
+#include <linux/slab.h>
+
+#include "compat.h"
+#include "image.h"
+#include "log.h"
+
+static u64 entry_read(const struct qc_block *block, unsigned int slot)
+{
+	return be64_to_cpu(READ_ONCE(((__be64 *)block->data)[slot]));
+}
+
+/* Is what a standard or compressed descriptor says impossible? */
+static bool entry_bad(const struct qc_image *image, u64 entry)
+{
+	u64 offset = entry & QCOW2_OFFSET_MASK;
+	u64 pos, len;
+
+	if (entry & QCOW2_COMPRESSED)
+		return (entry & QCOW2_COPIED) || !qc_compressed_range(image, entry, &pos, &len);
+	if ((entry & QCOW2_L2_RESERVED) || qc_cluster_offset(image, offset) ||
+	    (image->version < 3 && (entry & QCOW2_ZERO)))
+		return true;
+	if (!offset)
+		return entry & QCOW2_COPIED;
+	return offset >= qc_store_size(image->store);
+}
+
+static bool l1_entry_bad(const struct qc_image *image, u64 entry)
+{
+	u64 offset = entry & QCOW2_OFFSET_MASK;
+
+	return (entry & QCOW2_L1_RESERVED) || qc_cluster_offset(image, offset) ||
+	       offset >= qc_store_size(image->store);
+}
+
+static enum qc_extent_kind entry_kind(const struct qc_image *image, u64 entry)
+{
+	if (entry & QCOW2_COMPRESSED)
+		return QC_EXTENT_COMPRESSED;
+	if (image->version >= 3 && (entry & QCOW2_ZERO))
+		return QC_EXTENT_ZERO;
+	return entry & QCOW2_OFFSET_MASK ? QC_EXTENT_DATA : QC_EXTENT_UNALLOCATED;
+}
+
+void qc_l2_validate(struct qc_image *image, struct qc_block *block)
+{
+	unsigned int i, n = 1U << qc_block_entry_bits(image);
+
+	for (i = 0; i < n; i++) {
+		if (entry_bad(image, entry_read(block, i))) {
+			set_bit(QC_BLOCK_SUSPECT, &block->flags);
+			return;
+		}
+	}
+}
+
+static u64 l1_index(const struct qc_image *image, u64 cluster)
+{
+	return cluster >> image->l2_bits;
+}
+
+/* Cache index of the block with the entry of guest cluster @cluster, and the slot in it. */
+static u64 l2_block_index(const struct qc_image *image, u64 l1_entry, u64 cluster,
+			  unsigned int *slot)
+{
+	u64 index = cluster & (BIT_ULL(image->l2_bits) - 1);
+
+	*slot = index & ((1U << qc_block_entry_bits(image)) - 1);
+	return ((l1_entry & QCOW2_OFFSET_MASK) >> image->cache.block_bits) +
+	       (index >> qc_block_entry_bits(image));
+}
+
+/*
+ * Describe what lies at @pos, as far as entries of @block go on in the same way.
+ * Returns -EIO when the first entry is bad; a run ends before a bad one.
+ */
+static int extent_from_block(struct qc_image *image, const struct qc_block *block,
+			     unsigned int slot, u64 pos, u64 len, bool write,
+			     struct qc_extent *extent)
+{
+	unsigned int slots = 1U << qc_block_entry_bits(image);
+	bool suspect = test_bit(QC_BLOCK_SUSPECT, &block->flags);
+	u64 offset = qc_cluster_offset(image, pos);
+	u64 run = qc_cluster_size(image) - offset;
+	u64 first = entry_read(block, slot), next = first;
+	/* Where a read finds its bytes does not depend on who else does. */
+	u64 ignore = write ? 0 : QCOW2_COPIED;
+
+	if (suspect && entry_bad(image, first))
+		return -EIO;
+
+	extent->kind = entry_kind(image, first);
+	extent->image = image;
+	extent->entry = first;
+	extent->in_place = first & QCOW2_COPIED;
+	extent->host = (first & QCOW2_OFFSET_MASK) + offset;
+
+	while (extent->kind != QC_EXTENT_COMPRESSED && run < len && ++slot < slots) {
+		u64 entry = entry_read(block, slot);
+
+		if (extent->kind == QC_EXTENT_DATA) {
+			next += qc_cluster_size(image);
+			if ((entry ^ next) & ~ignore)
+				break;
+		} else if (entry_kind(image, entry) != extent->kind) {
+			break;
+		}
+		if (suspect && entry_bad(image, entry))
+			break;
+		run += qc_cluster_size(image);
+	}
+	extent->len = min(run, len);
+	return 0;
+}
+
+static void raw_extent(struct qc_image *image, u64 pos, u64 len, struct qc_extent *extent)
+{
+	extent->kind = QC_EXTENT_DATA;
+	extent->in_place = true;
+	extent->image = image;
+	extent->host = pos;
+	extent->len = len;
+}
+
+static void unallocated_extent(struct qc_image *image, u64 pos, u64 len, struct qc_extent *extent)
+{
+	u64 table = BIT_ULL(image->l2_bits + image->cluster_bits);
+
+	extent->kind = QC_EXTENT_UNALLOCATED;
+	extent->in_place = false;
+	extent->len = min(len, table - (pos & (table - 1)));
+}
+
+bool qc_image_peek(struct qc_image *image, u64 pos, u64 len, bool write, struct qc_extent *extent)
+{
+	u64 cluster = pos >> image->cluster_bits, l1_entry;
+	struct qc_block *block;
+	unsigned int slot;
+
+	if (image->format == QC_RAW) {
+		raw_extent(image, pos, len, extent);
+		return true;
+	}
+	if (write && READ_ONCE(image->corrupt))
+		return false;
+	l1_entry = READ_ONCE(image->l1[l1_index(image, cluster)]);
+	if (!l1_entry) {
+		unallocated_extent(image, pos, len, extent);
+		return true;
+	}
+	block = qc_cache_peek(&image->cache, l2_block_index(image, l1_entry, cluster, &slot));
+	if (!block || block->kind != QC_BLOCK_L2 || test_bit(QC_BLOCK_SUSPECT, &block->flags) ||
+	    (write && !test_bit(QC_BLOCK_WRITE_OK, &block->flags)))
+		return false;
+	return !extent_from_block(image, block, slot, pos, len, write, extent);
+}
+
+/* An L1 entry, checked; from memory or, in a backing file, through the cache. */
+static int l1_read(struct qc_image *image, u64 index, u64 *entry)
+{
+	const u64 *l1 = smp_load_acquire(&image->l1);
+
+	if (l1) {
+		*entry = READ_ONCE(l1[index]);
+	} else {
+		u64 pos = image->l1_offset + index * QCOW2_ENTRY_SIZE;
+		struct qc_block *block = qc_cache_get(&image->cache, pos >> image->cache.block_bits,
+						      QC_BLOCK_L1);
+
+		if (IS_ERR(block))
+			return PTR_ERR(block);
+		*entry = entry_read(block, (pos & (qc_cache_block_size(&image->cache) - 1)) /
+				    QCOW2_ENTRY_SIZE);
+		qc_block_put(block);
+	}
+	if (*entry && l1_entry_bad(image, *entry)) {
+		qc_image_corrupt(image, "bad L1 entry",
+				 image->l1_offset + index * QCOW2_ENTRY_SIZE);
+		return -EIO;
+	}
+	return 0;
+}
+
+/* Is the refcount of what a COPIED @entry names really one, and is it what it should be? */
+static int verify_entry(struct qc_image *image, u64 entry, bool table)
+{
+	u64 cluster = (entry & QCOW2_OFFSET_MASK) >> image->cluster_bits, refcount;
+	int error = qc_refcount_read(image, cluster, &refcount);
+
+	if (error)
+		return error;
+	if (refcount != 1 || qc_tables_test(image, cluster) != table) {
+		qc_image_corrupt(image, refcount == 1 ? "data cluster is a table" :
+				 "COPIED cluster whose refcount is not one",
+				 entry & QCOW2_OFFSET_MASK);
+		return -EIO;
+	}
+	return 0;
+}
+
+/* Compare what is COPIED in @block, and its table, with the refcounts.  Under lock; see the top. */
+static int verify_copied(struct qc_image *image, u64 l1_entry, struct qc_block *block)
+{
+	unsigned int i, n = 1U << qc_block_entry_bits(image);
+	int error = 0;
+
+	lockdep_assert_held(&image->lock);
+	if (l1_entry & QCOW2_COPIED)
+		error = verify_entry(image, l1_entry, true);
+	for (i = 0; i < n && !error; i++) {
+		u64 entry = entry_read(block, i);
+
+		if ((entry & QCOW2_COPIED) && !entry_bad(image, entry))
+			error = verify_entry(image, entry, false);
+	}
+	if (!error)
+		set_bit(QC_BLOCK_WRITE_OK, &block->flags);
+	return error;
+}
+
+int qc_image_lookup(struct qc_image *image, u64 pos, u64 len, bool write,
+		    struct qc_extent *extent)
+{
+	u64 cluster = pos >> image->cluster_bits, entry;
+	struct qc_block *block;
+	unsigned int slot;
+	int error;
+
+	if (image->format == QC_RAW) {
+		raw_extent(image, pos, len, extent);
+		return 0;
+	}
+	if (write && READ_ONCE(image->corrupt))
+		return -EROFS;
+	error = l1_read(image, l1_index(image, cluster), &entry);
+	if (error)
+		return error;
+	if (!(entry & QCOW2_OFFSET_MASK)) {
+		unallocated_extent(image, pos, len, extent);
+		return 0;
+	}
+	block = qc_cache_get(&image->cache, l2_block_index(image, entry, cluster, &slot),
+			     QC_BLOCK_L2);
+	if (IS_ERR(block))
+		return PTR_ERR(block) == -EUCLEAN ? -EIO : PTR_ERR(block);
+	if (write && !test_bit(QC_BLOCK_WRITE_OK, &block->flags)) {
+		mutex_lock(&image->lock);
+		error = verify_copied(image, entry, block);
+		mutex_unlock(&image->lock);
+	}
+	if (!error) {
+		error = extent_from_block(image, block, slot, pos, len, write, extent);
+		if (error)
+			qc_image_corrupt(image, "bad L2 entry",
+					 (block->index << image->cache.block_bits) +
+					 slot * QCOW2_ENTRY_SIZE);
+	}
+	qc_block_put(block);
+	return error;
+}
+
+static bool range_locked(const struct qc_image *image, const struct qc_range *range)
+{
+	const struct qc_range *other;
+
+	list_for_each_entry(other, &image->ranges, list)
+		if (range->first <= other->last && other->first <= range->last)
+			return true;
+	return false;
+}
+
+static bool range_trylock(struct qc_image *image, struct qc_range *range)
+{
+	bool free;
+
+	spin_lock(&image->ranges_lock);
+	free = !range_locked(image, range);
+	if (free)
+		list_add(&range->list, &image->ranges);
+	spin_unlock(&image->ranges_lock);
+	return free;
+}
+
+void qc_range_lock(struct qc_image *image, struct qc_range *range, u64 first, u64 last)
+{
+	range->first = first;
+	range->last = last;
+	wait_event(image->ranges_wait, range_trylock(image, range));
+}
+
+void qc_range_unlock(struct qc_image *image, struct qc_range *range)
+{
+	spin_lock(&image->ranges_lock);
+	list_del(&range->list);
+	spin_unlock(&image->ranges_lock);
+	if (wq_has_sleeper(&image->ranges_wait))
+		wake_up_all(&image->ranges_wait);
+}
+
+/* Copy an L2 table that a snapshot shares.  Nothing of it is dirty: only COPIED tables are changed. */
+static int table_copy(struct qc_image *image, u64 from, u64 to)
+{
+	unsigned int size = qc_cache_block_size(&image->cache);
+	void *buf = kmalloc(size, GFP_NOIO);
+	u64 done;
+	int error = 0;
+
+	if (!buf)
+		return -ENOMEM;
+	for (done = 0; done < qc_cluster_size(image) && !error; done += size) {
+		error = qc_store_read(image->store, from + done, buf, size);
+		if (!error)
+			error = qc_store_write(image->store, to + done, buf, size);
+	}
+	kfree(buf);
+	return error;
+}
+
+static int l1_write(struct qc_image *image, u64 index, u64 entry)
+{
+	u64 pos = image->l1_offset + index * QCOW2_ENTRY_SIZE;
+	struct qc_block *block = qc_cache_get(&image->cache, pos >> image->cache.block_bits,
+					      QC_BLOCK_L1);
+	int error;
+
+	if (IS_ERR(block))
+		return PTR_ERR(block);
+	error = qc_block_shadow(block);
+	if (!error) {
+		unsigned int slot = (pos & (qc_cache_block_size(&image->cache) - 1)) /
+				    QCOW2_ENTRY_SIZE;
+
+		WRITE_ONCE(((__be64 *)block->data)[slot], cpu_to_be64(entry));
+		qc_commit_dirty(image, block, QC_DIRTY_L1);
+		WRITE_ONCE(image->l1[index], entry);
+	}
+	qc_block_put(block);
+	return error;
+}
+
+/* Make the L2 table of L1 entry @index one that may be changed: exists, refcount one. */
+static int table_own(struct qc_image *image, u64 index)
+{
+	u64 old, host, count = 1;
+	int error;
+
+	lockdep_assert_held(&image->lock);
+	error = l1_read(image, index, &old);
+	if (error || (old & QCOW2_COPIED))
+		return error;
+
+	error = qc_alloc_clusters(image, &count, &host);
+	if (error)
+		return error;
+	error = qc_tables_mark(image, host >> image->cluster_bits, 1);
+	if (!error)
+		error = old ? table_copy(image, old & QCOW2_OFFSET_MASK, host) :
+			      qc_table_init(image, host);
+	if (!error && old)
+		error = qc_commit_free(image, (old & QCOW2_OFFSET_MASK) >> image->cluster_bits, 1,
+				       true);
+	if (!error)
+		error = l1_write(image, index, host | QCOW2_COPIED);
+	if (error) {
+		qc_tables_clear(image, host >> image->cluster_bits, 1);
+		qc_refcount_lower(image, host >> image->cluster_bits, 1);
+	}
+	return error;
+}
+
+/* Queue what @entry names to be freed. */
+static int free_named(struct qc_image *image, u64 entry)
+{
+	u64 pos = entry & QCOW2_OFFSET_MASK, len = qc_cluster_size(image), first, last, cluster;
+
+	if (entry & QCOW2_COMPRESSED)
+		qc_compressed_range(image, entry, &pos, &len);
+	else if (!pos)
+		return 0;
+	first = pos >> image->cluster_bits;
+	last = (pos + len - 1) >> image->cluster_bits;
+	for (cluster = first; cluster <= last; cluster++) {
+		if (qc_tables_test(image, cluster)) {
+			qc_image_corrupt(image, "data cluster is a table",
+					 cluster << image->cluster_bits);
+			return -EIO;
+		}
+	}
+	return qc_commit_free(image, first, last - first + 1, false);
+}
+
+/* The new value of an entry; false when it stays as it is. */
+static bool new_entry(const struct qc_image *image, enum qc_l2_change what, u64 old, u64 host,
+		      bool backed, u64 *entry)
+{
+	enum qc_extent_kind kind = entry_kind(image, old);
+	bool zero_plain = kind == QC_EXTENT_ZERO && !(old & QCOW2_OFFSET_MASK);
+
+	if (what == QC_L2_MAP) {
+		*entry = host | QCOW2_COPIED;
+		return true;
+	}
+	/* What already reads as zeroes without holding space needs nothing. */
+	if (zero_plain || (kind == QC_EXTENT_UNALLOCATED && !backed))
+		return false;
+	if (what == QC_L2_ZERO_KEEP && kind == QC_EXTENT_ZERO)
+		return false;
+	if (image->version < 3)
+		*entry = 0;
+	else if (what == QC_L2_ZERO_KEEP && kind == QC_EXTENT_DATA && (old & QCOW2_COPIED))
+		*entry = old | QCOW2_ZERO;
+	else
+		*entry = QCOW2_ZERO;
+	return true;
+}
+
+static int change_entry(struct qc_image *image, struct qc_block *block, unsigned int slot,
+			enum qc_l2_change what, u64 host, bool backed)
+{
+	u64 old = entry_read(block, slot), entry;
+	int error;
+
+	if (test_bit(QC_BLOCK_SUSPECT, &block->flags) && entry_bad(image, old)) {
+		qc_image_corrupt(image, "bad L2 entry", old & QCOW2_OFFSET_MASK);
+		return -EIO;
+	}
+	if (!new_entry(image, what, old, host, backed, &entry))
+		return 0;
+	error = qc_block_shadow(block);
+	if (!error && ((old & QCOW2_COMPRESSED) || ((entry ^ old) & QCOW2_OFFSET_MASK)))
+		error = free_named(image, old);
+	if (error)
+		return error;
+	/* Whoever sees the new entry also sees that it is not on disk yet. */
+	qc_commit_dirty(image, block, QC_DIRTY_L2);
+	smp_wmb();
+	WRITE_ONCE(((__be64 *)block->data)[slot], cpu_to_be64(entry));
+	if (image->mapped_clusters >= 0)
+		image->mapped_clusters += !!entry - !!old;
+	return 0;
+}
+
+static int change_locked(struct qc_image *image, enum qc_l2_change what, u64 first, u64 count,
+			 u64 host, bool backed, u64 *done)
+{
+	u64 index = l1_index(image, first);
+	unsigned int slot, slots = 1U << qc_block_entry_bits(image);
+	struct qc_block *block;
+	int error = qc_image_before_change(image);
+
+	if (error)
+		return error;
+	if (what != QC_L2_MAP && !backed && !READ_ONCE(image->l1[index])) {
+		*done = count;
+		return 0;
+	}
+	error = table_own(image, index);
+	while (!error && *done < count) {
+		block = qc_cache_get(&image->cache,
+				     l2_block_index(image, image->l1[index], first + *done, &slot),
+				     QC_BLOCK_L2);
+		if (IS_ERR(block))
+			return PTR_ERR(block);
+		if (!test_bit(QC_BLOCK_WRITE_OK, &block->flags))
+			error = verify_copied(image, image->l1[index], block);
+		for (; !error && slot < slots && *done < count; slot++) {
+			error = change_entry(image, block, slot, what, host, backed);
+			if (!error) {
+				(*done)++;
+				host += qc_cluster_size(image);
+			}
+		}
+		qc_block_put(block);
+	}
+	return error;
+}
+
+int qc_l2_change(struct qc_image *image, enum qc_l2_change what, u64 first, u64 count,
+		 u64 host, bool backed, u64 *done)
+{
+	int error;
+
+	*done = 0;
+	if (what != QC_L2_MAP && image->version < 3 && backed)
+		return -EOPNOTSUPP;
+	do {
+		mutex_lock(&image->lock);
+		error = change_locked(image, what, first, count, host, backed, done);
+		mutex_unlock(&image->lock);
+		if (error == -EAGAIN)
+			error = qc_reftable_grow(image) ?: -EAGAIN;
+	} while (error == -EAGAIN);
+	return error;
+}

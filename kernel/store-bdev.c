@@ -1,0 +1,142 @@
+// SPDX-License-Identifier: GPL-2.0-only
+/*
+ * Stores on block devices: a request becomes a bio, which is embedded in it, so that
+ * nothing is allocated.
+ */
+#include <linux/pagemap.h>
+
+#include "log.h"
+#include "store-internal.h"
+
+/*
+ * Fills in the request's bio.  Returns 1, 0 when there is nothing to transfer (a read
+ * beyond the end), or an error.
+ */
+static int bdev_prepare(struct qc_store_req *req)
+{
+	struct block_device *bdev = req->store->bdev;
+	u64 size = bdev_nr_bytes(bdev);
+	unsigned int len = req->iter.bi_size;
+	blk_opf_t opf = req->op;
+
+	if (req->op == REQ_OP_WRITE) {
+		opf |= REQ_SYNC | (req->fua ? REQ_FUA : 0);
+		if (len > size || req->pos > size - len)
+			return -ENOSPC;
+	} else if (req->pos >= size) {
+		qc_store_zero_tail(req, 0);
+		return 0;
+	} else if (len > size - req->pos) {
+		len = size - req->pos;
+		qc_store_zero_tail(req, len);
+	}
+
+	bio_init(&req->bio, bdev, (struct bio_vec *)req->bvec, 0, opf);
+	bio_set_flag(&req->bio, BIO_CLONED);	/* the vector is not the bio's own */
+	req->bio.bi_iter = req->iter;
+	req->bio.bi_iter.bi_sector = req->pos >> SECTOR_SHIFT;
+	req->bio.bi_iter.bi_size = len;
+	return 1;
+}
+
+static void bdev_end_io(struct bio *bio)
+{
+	struct qc_store_req *req = container_of(bio, struct qc_store_req, bio);
+	int error = blk_status_to_errno(bio->bi_status);
+
+	bio_uninit(bio);
+	req->done(req, error);
+}
+
+static void bdev_submit(struct qc_store_req *req)
+{
+	int r = bdev_prepare(req);
+
+	if (r <= 0) {
+		req->done(req, r);
+		return;
+	}
+	req->bio.bi_end_io = bdev_end_io;
+	submit_bio(&req->bio);
+}
+
+/* As with a bio that dm remaps: below .map() submit_bio() only puts it on a list. */
+static bool bdev_submit_nowait(struct qc_store_req *req)
+{
+	bdev_submit(req);
+	return true;
+}
+
+static int bdev_rw(struct qc_store_req *req)
+{
+	int r = bdev_prepare(req);
+
+	if (r <= 0)
+		return r;
+	r = submit_bio_wait(&req->bio);
+	bio_uninit(&req->bio);
+	return r;
+}
+
+static int bdev_flush(struct qc_store *store)
+{
+	return blkdev_issue_flush(store->bdev);
+}
+
+static int bdev_zero_range(struct qc_store *store, u64 pos, u64 len)
+{
+	return blkdev_issue_zeroout(store->bdev, pos >> SECTOR_SHIFT, len >> SECTOR_SHIFT,
+				    GFP_NOIO, 0);
+}
+
+static int bdev_discard(struct qc_store *store, u64 pos, u64 len)
+{
+	if (!bdev_max_discard_sectors(store->bdev))
+		return -EOPNOTSUPP;
+	return blkdev_issue_discard(store->bdev, pos >> SECTOR_SHIFT, len >> SECTOR_SHIFT,
+				    GFP_NOIO);
+}
+
+static int bdev_grow(struct qc_store *store, u64 size)
+{
+	return size <= bdev_nr_bytes(store->bdev) ? 0 : -ENOSPC;
+}
+
+static int bdev_truncate(struct qc_store *store, u64 size)
+{
+	return 0;
+}
+
+static const struct qc_store_ops bdev_ops = {
+	.submit		= bdev_submit,
+	.submit_nowait	= bdev_submit_nowait,
+	.rw		= bdev_rw,
+	.flush		= bdev_flush,
+	.zero_range	= bdev_zero_range,
+	.discard	= bdev_discard,
+	.grow		= bdev_grow,
+	.truncate	= bdev_truncate,
+};
+
+int qc_store_bdev_setup(struct qc_store *store)
+{
+	struct block_device *bdev = I_BDEV(store->file->f_mapping->host);
+
+	if (store->writable && bdev_read_only(bdev))
+		return -EROFS;
+	if (bdev_logical_block_size(bdev) > PAGE_SIZE) {
+		qc_err("%pg: logical blocks larger than %lu bytes are not supported", bdev,
+		       PAGE_SIZE);
+		return -EINVAL;
+	}
+
+	store->ops = &bdev_ops;
+	store->bdev = bdev;
+	store->id.dev = bdev->bd_dev;
+	store->align = bdev_logical_block_size(bdev);
+	store->dma_mask = bdev_dma_alignment(bdev);
+	store->block = store->align;
+	store->direct = true;
+	store->nowait = true;
+	return 0;
+}

@@ -1,0 +1,84 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+/*
+ * What store.c shares with the two kinds of stores, store-bdev.c and
+ * store-file.c, and nobody else.
+ */
+#ifndef QCHAIN_STORE_INTERNAL_H
+#define QCHAIN_STORE_INTERNAL_H
+
+#include <linux/mempool.h>
+#include <linux/mutex.h>
+
+#include "store.h"
+
+struct qc_store_queue;
+
+/*
+ * All of these but submit_nowait() are called under memalloc_noio, outside of
+ * file system transactions and of reclaim, and may sleep.  Requests are aligned
+ * (qc_store_aligned()) and not empty.
+ */
+struct qc_store_ops {
+	/* Starts the request; done() is called whenever it ends. */
+	void (*submit)(struct qc_store_req *req);
+	/* As qc_store_submit_nowait(). */
+	bool (*submit_nowait)(struct qc_store_req *req);
+	/* Reads or writes all of the request and returns 0 or an error; done() is not called. */
+	int (*rw)(struct qc_store_req *req);
+	int (*flush)(struct qc_store *store);
+	/* @pos and @len are multiples of store->block.  -EOPNOTSUPP: the caller writes zeroes. */
+	int (*zero_range)(struct qc_store *store, u64 pos, u64 len);
+	/* @pos and @len are multiples of store->block. */
+	int (*discard)(struct qc_store *store, u64 pos, u64 len);
+	int (*grow)(struct qc_store *store, u64 size);
+	int (*truncate)(struct qc_store *store, u64 size);
+};
+
+/* Unaligned writes lock the blocks at their ends, by the hash of the block number. */
+#define QC_RMW_LOCKS	16
+
+struct qc_store {
+	const struct qc_store_ops *ops;
+	struct file *file;		/* our own file description, for all I/O */
+	struct file *held;		/* that of the fd:N, for its locks; or NULL */
+	struct block_device *bdev;	/* NULL: a regular file */
+	struct qc_store_id id;
+	unsigned int align;		/* of position and length */
+	unsigned int dma_mask;		/* of memory */
+	unsigned int block;		/* unit in which space is given back and zeroed */
+	bool writable;
+	bool direct;			/* I/O bypasses the page cache */
+	bool nowait;			/* ... and knows IOCB_NOWAIT */
+	atomic64_t zero_from;
+	struct qc_store_queue *queue;
+	mempool_t bounce;		/* one page, for when there is no memory */
+	struct mutex *rmw_locks;	/* QC_RMW_LOCKS of them; NULL: read-only */
+};
+
+/* The queue for completions that need a task, but block on nothing. */
+extern struct workqueue_struct *qc_store_done_wq;
+
+/* Fill in what is particular to the kind: ops, align, dma_mask, block, direct, nowait. */
+int qc_store_bdev_setup(struct qc_store *store);
+int qc_store_file_setup(struct qc_store *store);
+
+/*
+ * Whether the current task may call into a file system here: it is inside
+ * nobody's transaction, not in reclaim, has stack left, and no limit on file sizes
+ * of its own (which is not meant for the image).
+ */
+bool qc_store_context_ok(enum req_op op);
+
+/*
+ * Whether the request goes through unbounced.  Sets @nr_segs to the number of its (multi-page)
+ * segments.
+ */
+bool qc_store_aligned(const struct qc_store_req *req, unsigned int *nr_segs);
+
+/* Let @fn run for the request in the store's work queue. */
+void qc_store_defer(struct qc_store_req *req, work_func_t fn);
+
+/* Zero the memory of the request from the byte @from of it on.  Any context. */
+void qc_store_zero_tail(const struct qc_store_req *req, unsigned int from);
+
+#endif /* QCHAIN_STORE_INTERNAL_H */

@@ -1,0 +1,489 @@
+// SPDX-License-Identifier: GPL-2.0-only
+/*
+ * Device-mapper target "qchain": a qcow2 chain as a block device.
+ *
+ *	<start> <length> qchain <#layers> <layer>... [<#features> <feature>...]
+ *	<layer>: <format> <device> <data device | ->		top layer first
+ *
+ * Documentation/admin-guide/device-mapper/qchain.rst describes it from the user's side.
+ * This file is the dm face: constructor, status, messages, suspend.  Bios are io.c.
+ */
+#include <linux/module.h>
+#include <linux/slab.h>
+
+#include "compat.h"
+#include "target.h"
+
+#define DM_MSG_PREFIX "qchain"
+
+#define LAYER_ARGS	3
+#define MAX_LAYERS	65535U	/* what a map entry of backing.c can name */
+#define TABLE_PATH_MAX	4096
+
+struct workqueue_struct *qc_wq;
+struct workqueue_struct *qc_release_wq;
+
+/* The table holds the device, too: for its limits, and so that `dmsetup deps` shows it. */
+static int layer_hold_device(struct qc_target *target, unsigned int i,
+			     const struct qc_image *image, qc_blk_mode_t mode)
+{
+	struct block_device *bdev = qc_store_bdev(image->store);
+	char name[32];
+
+	if (!bdev)
+		return 0;
+	snprintf(name, sizeof(name), "%u:%u", MAJOR(bdev->bd_dev), MINOR(bdev->bd_dev));
+	return dm_get_device(target->ti, name, mode, &target->devices[i]);
+}
+
+static struct qc_image *layer_open(struct qc_target *target, unsigned int i,
+				   struct dm_arg_set *args)
+{
+	const char *format = dm_shift_arg(args), *name = dm_shift_arg(args);
+	const char *data = dm_shift_arg(args);
+	bool writable = !i && !target->read_only;
+	struct qc_image *image;
+	int error;
+
+	target->ti->error = "layer format must be qcow2 or raw";
+	if (strcmp(format, "qcow2") && strcmp(format, "raw"))
+		return ERR_PTR(-EINVAL);
+	target->ti->error = "a data device is not supported: write -";
+	if (strcmp(data, "-"))
+		return ERR_PTR(-EOPNOTSUPP);
+
+	image = qc_image_open(!strcmp(format, "raw") ? QC_RAW : QC_QCOW2, name, writable, !i,
+			      dm_table_get_md(target->ti->table), &target->ti->error);
+	if (IS_ERR(image)) {
+		DMERR("layer %u (%s): %s", i, name, target->ti->error);
+		return image;
+	}
+	target->ti->error = "cannot hold a layer's device";
+	error = layer_hold_device(target, i, image,
+				  QC_BLK_READ | (writable ? QC_BLK_WRITE : 0));
+	if (error) {
+		qc_image_put(image);
+		return ERR_PTR(error);
+	}
+	return image;
+}
+
+static int open_layers(struct qc_target *target, struct dm_arg_set *args)
+{
+	struct qc_image **lower, *image;
+	unsigned int i, opened = 0;
+	int error = 0;
+
+	image = layer_open(target, 0, args);
+	if (IS_ERR(image))
+		return PTR_ERR(image);
+	target->chain.top = image;
+	if (target->layers == 1)
+		return 0;
+
+	lower = kvcalloc(target->layers - 1, sizeof(*lower), GFP_KERNEL);
+	if (!lower)
+		return -ENOMEM;
+	for (i = 1; i < target->layers; i++) {
+		image = layer_open(target, i, args);
+		if (IS_ERR(image)) {
+			error = PTR_ERR(image);
+			break;
+		}
+		lower[opened++] = image;
+	}
+	if (error) {
+		while (opened--)
+			qc_image_put(lower[opened]);
+	} else {
+		struct qc_backing *backing = qc_backing_get(lower, opened);
+
+		target->ti->error = "out of memory";
+		if (IS_ERR(backing)) {
+			error = PTR_ERR(backing);
+		} else {
+			target->chain.backing = backing;
+			target->chain.backing_size = qc_backing_size(backing);
+		}
+	}
+	kvfree(lower);
+	return error;
+}
+
+static int parse_features(struct qc_target *target, struct dm_arg_set *args)
+{
+	static const struct dm_arg counts[] = {
+		{ 0, 3, "invalid number of features" },
+	};
+	struct dm_target *ti = target->ti;
+	unsigned int count;
+
+	if (!args->argc)
+		return 0;
+	if (dm_read_arg_group(counts, args, &count, &ti->error))
+		return -EINVAL;
+	while (count--) {
+		const char *feature = dm_shift_arg(args);
+
+		if (!strcmp(feature, "read_only")) {
+			target->read_only = true;
+		} else if (!strcmp(feature, "error_if_no_space")) {
+			target->error_if_no_space = true;
+		} else if (!strcmp(feature, "no_discard_passdown")) {
+			target->no_discard_passdown = true;
+		} else {
+			ti->error = "unknown feature: not read_only, error_if_no_space or no_discard_passdown";
+			return -EINVAL;
+		}
+	}
+	ti->error = "too many arguments";
+	return args->argc ? -EINVAL : 0;
+}
+
+static void target_free(struct qc_target *target)
+{
+	unsigned int i;
+
+	if (target->chain.top)
+		qc_image_put(target->chain.top);
+	if (target->chain.backing)
+		qc_backing_put(target->chain.backing);
+	for (i = 0; target->devices && i < target->layers; i++)
+		if (target->devices[i])
+			dm_put_device(target->ti, target->devices[i]);
+	kvfree(target->devices);
+	kfree(target);
+}
+
+static int qchain_ctr(struct dm_target *ti, unsigned int argc, char **argv)
+{
+	static const struct dm_arg counts[] = {
+		{ 1, MAX_LAYERS, "invalid number of layers" },
+	};
+	struct dm_arg_set args = { .argc = argc, .argv = argv }, features;
+	struct qc_target *target;
+	int error;
+
+	target = kzalloc(sizeof(*target), GFP_KERNEL);
+	if (!target) {
+		ti->error = "out of memory";
+		return -ENOMEM;
+	}
+	target->ti = ti;
+	qc_io_init(target);
+	if (!(dm_table_get_mode(ti->table) & QC_BLK_WRITE))
+		target->read_only = true;
+
+	error = dm_read_arg(counts, &args, &target->layers, &ti->error);
+	if (!error && args.argc < target->layers * LAYER_ARGS) {
+		ti->error = "fewer layers than announced (each is: format, device, data device)";
+		error = -EINVAL;
+	}
+	if (!error) {
+		/* Features first: how the layers are opened depends on them. */
+		features.argc = args.argc - target->layers * LAYER_ARGS;
+		features.argv = args.argv + target->layers * LAYER_ARGS;
+		error = parse_features(target, &features);
+	}
+	if (!error && ti->begin) {
+		ti->error = "the target must start at sector 0";
+		error = -EINVAL;
+	}
+	if (!error) {
+		target->devices = kvcalloc(target->layers, sizeof(*target->devices), GFP_KERNEL);
+		ti->error = "out of memory";
+		error = target->devices ? 0 : -ENOMEM;
+	}
+	if (!error)
+		error = open_layers(target, &args);
+	if (!error && ti->len > target->chain.top->size >> SECTOR_SHIFT) {
+		ti->error = "the table is longer than the top layer's virtual size";
+		error = -EINVAL;
+	}
+	if (error) {
+		target_free(target);
+		return error;
+	}
+	target->chain.top->discard_passdown = !target->no_discard_passdown;
+
+	ti->private = target;
+	ti->per_io_data_size = sizeof(struct qc_io);
+	ti->num_flush_bios = 1;
+	ti->flush_supported = true;
+	ti->num_discard_bios = target->read_only ? 0 : 1;
+	ti->discards_supported = !target->read_only;
+	ti->num_write_zeroes_bios = target->read_only ? 0 : 1;
+	return 0;
+}
+
+static void qchain_dtr(struct dm_target *ti)
+{
+	struct qc_target *target = ti->private;
+
+	cancel_delayed_work_sync(&target->retry);
+	target_free(target);
+}
+
+static const char *mode_name(const struct qc_target *target)
+{
+	if (target->read_only)
+		return "ro";
+	if (READ_ONCE(target->chain.top->corrupt))
+		return "failed";
+	return READ_ONCE(target->out_of_space) ? "out-of-space" : "rw";
+}
+
+static size_t emit_count(char *result, size_t maxlen, size_t sz, s64 count, u64 total)
+{
+	if (count < 0)
+		DMEMIT(" -/%llu", total);
+	else
+		DMEMIT(" %lld/%llu", count, total);
+	return sz;
+}
+
+static size_t emit_status(struct qc_target *target, char *result, size_t maxlen)
+{
+	const struct qc_image *top = target->chain.top;
+	bool qcow2 = top->format == QC_QCOW2;
+	u64 store_size = qc_store_size(top->store);
+	size_t sz = 0;
+
+	DMEMIT("%s %llu", mode_name(target), qcow2 ? qc_cluster_size(top) >> SECTOR_SHIFT : 0);
+	if (qcow2) {
+		sz = emit_count(result, maxlen, sz, READ_ONCE(top->mapped_clusters),
+				(top->size + qc_cluster_size(top) - 1) >> top->cluster_bits);
+		sz = emit_count(result, maxlen, sz, READ_ONCE(top->used_clusters),
+				store_size >> top->cluster_bits);
+	} else {
+		DMEMIT(" -/- -/-");
+	}
+	DMEMIT(" %lu/%lu %u 0 0", qc_cache_bytes() >> 10, qc_cache_limit() >> 10,
+	       target->layers);
+	return sz;
+}
+
+/* A path as dm's argument splitting reads it back. */
+static size_t emit_escaped(char *result, size_t maxlen, size_t sz, const char *path)
+{
+	for (; *path; path++) {
+		if (*path == ' ' || *path == '\t' || *path == '\n' || *path == '\\')
+			DMEMIT("\\");
+		DMEMIT("%c", *path);
+	}
+	return sz;
+}
+
+static size_t emit_layer(char *result, size_t maxlen, size_t sz, const struct qc_image *image)
+{
+	char *buf = kmalloc(TABLE_PATH_MAX, GFP_NOIO);
+	const char *path = buf ? qc_store_path(image->store, buf, TABLE_PATH_MAX) : "?";
+
+	DMEMIT(" %s ", image->format == QC_RAW ? "raw" : "qcow2");
+	sz = emit_escaped(result, maxlen, sz, IS_ERR(path) ? "?" : path);
+	DMEMIT(" -");
+	kfree(buf);
+	return sz;
+}
+
+static size_t emit_table(struct qc_target *target, char *result, size_t maxlen)
+{
+	unsigned int i, features;
+	size_t sz = 0;
+
+	DMEMIT("%u", target->layers);
+	sz = emit_layer(result, maxlen, sz, target->chain.top);
+	for (i = 0; i + 1 < target->layers; i++)
+		sz = emit_layer(result, maxlen, sz, qc_backing_layer(target->chain.backing, i));
+
+	features = target->read_only + target->error_if_no_space + target->no_discard_passdown;
+	if (features)
+		DMEMIT(" %u", features);
+	if (target->read_only)
+		DMEMIT(" read_only");
+	if (target->error_if_no_space)
+		DMEMIT(" error_if_no_space");
+	if (target->no_discard_passdown)
+		DMEMIT(" no_discard_passdown");
+	return sz;
+}
+
+static void qchain_status(struct dm_target *ti, status_type_t type, unsigned int status_flags,
+			  char *result, unsigned int maxlen)
+{
+	struct qc_target *target = ti->private;
+
+	switch (type) {
+	case STATUSTYPE_INFO:
+		emit_status(target, result, maxlen);
+		break;
+	case STATUSTYPE_TABLE:
+		emit_table(target, result, maxlen);
+		break;
+	default:
+		*result = '\0';
+		break;
+	}
+}
+
+static int qchain_message(struct dm_target *ti, unsigned int argc, char **argv, char *result,
+			  unsigned int maxlen)
+{
+	struct qc_target *target = ti->private;
+
+	if (argc == 1 && !strcasecmp(argv[0], "extended")) {
+		qc_io_retry(target);
+		return 0;
+	}
+	if (argc == 1 && !strcasecmp(argv[0], "drop_caches")) {
+		if (target->chain.top->format == QC_QCOW2)
+			qc_cache_drop_clean(&target->chain.top->cache);
+		if (target->chain.backing)
+			qc_backing_drop_clean(target->chain.backing);
+		return 0;
+	}
+	DMERR("unknown message: not extended or drop_caches");
+	return -EINVAL;
+}
+
+static void qchain_presuspend(struct dm_target *ti)
+{
+	qc_io_stop_waiting(ti->private);
+}
+
+static void qchain_presuspend_undo(struct dm_target *ti)
+{
+	qc_io_start(ti->private);
+}
+
+/* Nothing is in flight: have everything on disk while nobody may write. */
+static void qchain_postsuspend(struct dm_target *ti)
+{
+	struct qc_target *target = ti->private;
+
+	if (!target->read_only && qc_commit_and_release(target->chain.top))
+		DMERR("cannot write metadata back on suspend; it stays in memory");
+}
+
+static void qchain_resume(struct dm_target *ti)
+{
+	qc_io_start(ti->private);
+}
+
+static int qchain_iterate_devices(struct dm_target *ti, iterate_devices_callout_fn fn, void *data)
+{
+	struct qc_target *target = ti->private;
+	unsigned int i;
+	int r = 0;
+
+	for (i = 0; i < target->layers && !r; i++)
+		if (target->devices[i])
+			r = fn(ti, target->devices[i], 0,
+			       bdev_nr_sectors(target->devices[i]->bdev), data);
+	return r;
+}
+
+/* The largest unit in which any layer can be read or written without bouncing. */
+static unsigned int logical_block_size(const struct qc_target *target)
+{
+	unsigned int i, size = max_t(unsigned int, SECTOR_SIZE,
+				     qc_store_align(target->chain.top->store));
+
+	for (i = 0; i + 1 < target->layers; i++)
+		size = max(size, qc_store_align(qc_backing_layer(target->chain.backing,
+								 i)->store));
+	return min_t(unsigned int, size, PAGE_SIZE);
+}
+
+static void qchain_io_hints(struct dm_target *ti, struct queue_limits *limits)
+{
+	struct qc_target *target = ti->private;
+	const struct qc_image *top = target->chain.top;
+	unsigned int block = logical_block_size(target);
+
+	/* A disk that is no whole number of large blocks keeps small ones, and is bounced. */
+	if (((u64)ti->len << SECTOR_SHIFT) % block)
+		block = SECTOR_SIZE;
+	limits->logical_block_size = block;
+	limits->physical_block_size = max(limits->physical_block_size, block);
+	limits->io_min = max(limits->io_min, limits->physical_block_size);
+	if (target->read_only)
+		return;
+	if (top->format == QC_QCOW2) {
+		limits->discard_granularity = max_t(u64, qc_cluster_size(top), block);
+		limits->io_opt = max_t(u64, qc_cluster_size(top), limits->io_min);
+	} else {
+		limits->discard_granularity = max(limits->discard_granularity, block);
+	}
+	qc_limit_discards(limits, UINT_MAX >> SECTOR_SHIFT);
+	limits->max_write_zeroes_sectors = UINT_MAX >> SECTOR_SHIFT;
+}
+
+static struct target_type qchain_target = {
+	.name = "qchain",
+	.version = { 1, 0, 0 },
+	.features = DM_TARGET_NOWAIT,
+	.module = THIS_MODULE,
+	.ctr = qchain_ctr,
+	.dtr = qchain_dtr,
+	.map = qc_io_map,
+	.end_io = qc_io_end,
+	.status = qchain_status,
+	.message = qchain_message,
+	.presuspend = qchain_presuspend,
+	.presuspend_undo = qchain_presuspend_undo,
+	.postsuspend = qchain_postsuspend,
+	.resume = qchain_resume,
+	.iterate_devices = qchain_iterate_devices,
+	.io_hints = qchain_io_hints,
+};
+
+static void module_cleanup(void)
+{
+	if (qc_release_wq)
+		destroy_workqueue(qc_release_wq);
+	if (qc_wq)
+		destroy_workqueue(qc_wq);
+	qc_decompress_module_exit();
+	qc_copy_module_exit();
+	qc_store_module_exit();
+	qc_cache_module_exit();
+}
+
+static int __init qchain_init(void)
+{
+	int error;
+
+	error = qc_cache_module_init();
+	if (error)
+		return error;
+	error = qc_store_module_init();
+	if (error) {
+		qc_cache_module_exit();
+		return error;
+	}
+	error = qc_copy_module_init() ?: qc_decompress_module_init();
+	if (!error) {
+		qc_wq = alloc_workqueue("qchain", WQ_MEM_RECLAIM, 0);
+		qc_release_wq = alloc_workqueue("qchain-release", WQ_MEM_RECLAIM | WQ_UNBOUND, 0);
+		error = qc_wq && qc_release_wq ? 0 : -ENOMEM;
+	}
+	if (!error)
+		error = dm_register_target(&qchain_target);
+	if (error)
+		module_cleanup();
+	return error;
+}
+
+static void __exit qchain_exit(void)
+{
+	dm_unregister_target(&qchain_target);
+	module_cleanup();
+}
+
+module_init(qchain_init);
+module_exit(qchain_exit);
+
+MODULE_DESCRIPTION("device-mapper target for qcow2 chains");
+MODULE_LICENSE("GPL");
+MODULE_ALIAS("dm-qchain");

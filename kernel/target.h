@@ -1,0 +1,63 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+/*
+ * One table's target: what target.c (constructor, status, messages, suspend) and
+ * io.c (bios) share.
+ */
+#ifndef QCHAIN_TARGET_H
+#define QCHAIN_TARGET_H
+
+#include <linux/device-mapper.h>
+
+#include "chain.h"
+
+enum qc_mode {
+	QC_MODE_RW,
+	QC_MODE_RO,
+	QC_MODE_OUT_OF_SPACE,	/* writes that need space wait */
+	QC_MODE_FAILED,		/* metadata found bad: writes fail, reads are served */
+};
+
+struct qc_target {
+	struct dm_target *ti;
+	struct qc_chain chain;
+	unsigned int layers;
+	struct dm_dev **devices;	/* block devices below; NULL where a layer is a file */
+
+	bool read_only;
+	bool error_if_no_space;
+	bool no_discard_passdown;
+
+	/* Writes that wait for space, see io.c. */
+	spinlock_t lock;
+	struct bio_list waiting;
+	bool out_of_space;
+	bool suspending;		/* do not wait any longer */
+	struct delayed_work retry;
+};
+
+/* Per bio. */
+struct qc_io {
+	struct work_struct work;
+	struct qc_target *target;
+	int token;
+	bool in_flight;			/* inside the top image's in_flight */
+	bool waited;			/* for space */
+	struct qc_store_req req;
+};
+
+/* ---- io.c ---- */
+
+void qc_io_init(struct qc_target *target);
+
+/* The target's map and end_io.  map never sleeps; end_io from any context. */
+int qc_io_map(struct dm_target *ti, struct bio *bio);
+int qc_io_end(struct dm_target *ti, struct bio *bio, blk_status_t *error);
+
+/* Try the writes that wait for space again.  Any context. */
+void qc_io_retry(struct qc_target *target);
+
+/* Before and after a suspend: waiting writes go back to dm, or fail when it does not take them. */
+void qc_io_stop_waiting(struct qc_target *target);
+void qc_io_start(struct qc_target *target);
+
+#endif /* QCHAIN_TARGET_H */

@@ -1,0 +1,259 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+# shellcheck shell=bash
+#
+# What the tests of the data path share, over lib.sh: places for images, attaching them with
+# dmsetup alone, and QEMU's tools as the judge.  Sourced after lib.sh.
+
+here=$(dirname "$(readlink -f "${BASH_SOURCE[0]}")")
+PATH=$here:$PATH
+
+# Every random choice follows from this; a failed test is repeated by setting it.
+seed=${QCHAIN_SEED:-$(($(date +%s) % 1000000))}
+
+# ---- places -------------------------------------------------------------------------
+
+brd_kib=393216
+
+need_brd() {
+	[ -b /dev/ram0 ] || modprobe brd rd_nr=6 rd_size=$brd_kib
+}
+
+mounted() {
+	mountpoint -q "$1"
+}
+
+# place NAME: prints a directory or a block device, made on first use:
+#	tmpfs, ext4, xfs, btrfs	directories; the last three each on its own brd disk
+#	ram1, ram2		whole disks
+#	loop4k, loop4k-2	disks with 4096-byte sectors
+# Call it in the shell itself and read $place: a subshell could not undo it at the end.
+place() {
+	local dir=$scratch/$1
+
+	place=$dir
+	case $1 in
+	tmpfs)
+		mounted "$dir" || { mkdir -p "$dir" && mount -t tmpfs -o size=1g tmpfs "$dir"; }
+		;;
+	ext4)
+		need_brd
+		mounted "$dir" || { mkdir -p "$dir" && mkfs.ext4 -q -F /dev/ram3 &&
+			mount /dev/ram3 "$dir"; }
+		;;
+	xfs)
+		need_brd
+		mounted "$dir" || { mkdir -p "$dir" && mkfs.xfs -q -f /dev/ram4 &&
+			mount /dev/ram4 "$dir"; }
+		;;
+	btrfs)
+		need_brd
+		mounted "$dir" || { mkdir -p "$dir" && mkfs.btrfs -q -f /dev/ram5 &&
+			mount /dev/ram5 "$dir"; }
+		;;
+	ram[12])
+		need_brd
+		place=/dev/$1
+		;;
+	loop4k*)
+		if ! [ -e "$dir" ]; then
+			local file
+
+			place tmpfs
+			file=$place/$1.disk
+			truncate -s 256M "$file"
+			ln -s "$(losetup --find --show --sector-size 4096 "$file")" "$dir"
+		fi
+		place=$(readlink "$dir")
+		;;
+	esac
+}
+
+# An empty directory in the place $1: $dir.
+fresh_dir() {
+	place "$1"
+	dir=$place/t
+	rm -rf "$dir"
+	mkdir -p "$dir"
+}
+
+places_cleanup() {
+	local name
+
+	for name in loop4k loop4k-2; do
+		[ -L "$scratch/$name" ] && losetup -d "$(readlink "$scratch/$name")"
+	done
+	for name in ext4 xfs btrfs tmpfs; do
+		mounted "$scratch/$name" && umount "$scratch/$name"
+	done
+	rmmod brd 2> /dev/null
+	:
+}
+
+# ---- devices ------------------------------------------------------------------------
+
+# attach NAME TABLE: /dev/mapper/NAME.
+attach() {
+	dmsetup create "$1" --table "$2" && dmsetup mknodes "$1"
+}
+
+detach() {
+	dmsetup remove "$1"
+}
+
+# table_of FEATURES FORMAT IMAGE [FORMAT IMAGE]...: the table of a chain, top first, as long as
+# the top layer.  FEATURES are words, or an empty string.
+table_of() {
+	local features=$1 layers='' n=0 bytes
+
+	shift
+	bytes=$(virtual_size "$1" "$2")
+	while [ $# -gt 0 ]; do
+		layers+=" $1 $2 -"
+		n=$((n + 1))
+		shift 2
+	done
+	# shellcheck disable=SC2086	# the words are counted
+	set -- $features
+	echo "0 $(((bytes + 511) / 512)) qchain $n$layers${features:+ $# $features}"
+}
+
+# The virtual size in bytes, from a qcow2 header (big-endian at byte 24) or the file's size.
+virtual_size() {
+	if [ "$1" = raw ]; then
+		blockdev --getsize64 "$2" 2> /dev/null || stat -L -c %s "$2"
+	else
+		header_u64 "$2" 24
+	fi
+}
+
+# header_u32 IMAGE OFFSET, header_u64 IMAGE OFFSET: a big-endian number.
+header_u32() {
+	echo $((0x$(od -An -v -tx1 -j "$2" -N 4 "$1" | tr -d ' \n')))
+}
+
+header_u64() {
+	echo $((0x$(od -An -v -tx1 -j "$2" -N 8 "$1" | tr -d ' \n')))
+}
+
+# poke FILE OFFSET HEXBYTES: overwrite bytes, as "00ff".
+poke() {
+	printf "$(sed 's/../\\x&/g' <<< "$3")" |
+		dd of="$1" bs=1 seek="$2" conv=notrunc status=none
+}
+
+# status_field NAME N: word N of the target's part of the status line, from 1.
+status_field() {
+	dmsetup status "$1" | awk -v n="$2" '{ print $(3 + n) }'
+}
+
+# wait_for SECONDS COMMAND...: until it succeeds.
+wait_for() {
+	local end=$((SECONDS + $1))
+
+	shift
+	until "$@"; do
+		if [ $SECONDS -ge $end ]; then
+			echo "# not within its time: $*"
+			return 1
+		fi
+		sleep 0.2
+	done
+}
+
+# refused MESSAGE-PATTERN COMMAND...: it fails, and the kernel log says why.
+refused() {
+	local pattern=$1 mark="qchain-test $RANDOM$RANDOM"
+
+	shift
+	echo "$mark" > /dev/kmsg
+	if "$@" > /dev/null 2>&1; then
+		echo "# not refused: $*"
+		return 1
+	fi
+	if ! dmesg | sed "1,/$mark/d" | grep -Eqi -- "$pattern"; then
+		echo "# the kernel log has no '$pattern' but:"
+		dmesg | sed "1,/$mark/d; s/^/#   /"
+		return 1
+	fi
+}
+
+# ---- judges -------------------------------------------------------------------------
+
+# No errors, no leaks.
+clean() {
+	local out
+
+	if ! out=$(qemu-img check -f qcow2 "$1" 2>&1); then
+		printf '# qemu-img check %s:\n' "$1"
+		head -n 20 <<< "$out" | sed 's/^/#   /'
+		return 1
+	fi
+}
+
+# content IMAGE RAW: the chain below the image reads as the raw file.
+content() {
+	local out
+
+	if ! out=$(qemu-img compare -f qcow2 -F raw "$1" "$2" 2>&1); then
+		printf '# qemu-img compare %s %s:\n' "$1" "$2"
+		head -n 20 <<< "$out" | sed 's/^/#   /'
+		return 1
+	fi
+}
+
+# flatten IMAGE RAW: what QEMU reads from the chain.
+flatten() {
+	qemu-img convert -f qcow2 -O raw "$1" "$2"
+}
+
+# same_bytes FILE DEVICE
+same_bytes() {
+	local out
+
+	if ! out=$(cmp "$1" "$2" 2>&1); then
+		echo "# $out"
+		return 1
+	fi
+}
+
+# exercise TABLE TOP MODEL [random_io OPTION]...: a whole round on a chain whose content is in MODEL:
+# attach, read back, random I/O, detach, check, compare, and what the module itself then reads.
+# MODEL holds the new content afterwards.
+exercise() {
+	local table=$1 top=$2 model=$3
+
+	shift 3
+	attach qctest "$table"
+	same_bytes "$model" /dev/mapper/qctest
+	random_io --model "$model" --out "$model.new" --timeout 240 "$@" /dev/mapper/qctest
+	mv "$model.new" "$model"
+	detach qctest
+	clean "$top"
+	content "$top" "$model"
+	attach qctest "$table 1 read_only"
+	same_bytes "$model" /dev/mapper/qctest
+	detach qctest
+}
+
+# ---- results ------------------------------------------------------------------------
+
+# try DESCRIPTION COMMAND...: one result.  COMMAND is a function of commands that must all succeed.
+try() {
+	local description=$1 status
+
+	shift
+	(
+		set -e
+		"$@"
+	)
+	status=$?
+	for name in $(dmsetup ls 2> /dev/null | awk '/^qctest/ { print $1 }' | sort -r); do
+		dmsetup remove --retry "$name" || dmsetup remove --force "$name"
+	done
+	if [ $status = 0 ]; then
+		ok "$description"
+	else
+		echo "# failed with status $status; seed $seed"
+		not_ok "$description"
+	fi
+}

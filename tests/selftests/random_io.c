@@ -1,0 +1,858 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+/*
+ * Random direct I/O from several threads against a model of the device in memory.
+ *
+ * Every writing operation holds its range of the device exclusively, so the content after it is
+ * known; ranges end at any logical block, so at any moment several threads work inside the same
+ * cluster.  Watchers read without holding anything, and judge the blocks that no
+ * operation touched meanwhile.  The operations of each thread follow from the seed alone.
+ *
+ * Exit status: 0 all content as the model says, 1 wrong content, 2 an I/O error or a wrong call.
+ */
+#define _GNU_SOURCE
+#include <errno.h>
+#include <fcntl.h>
+#include <getopt.h>
+#include <inttypes.h>
+#include <linux/falloc.h>
+#include <linux/fs.h>
+#include <pthread.h>
+#include <signal.h>
+#include <stdarg.h>
+#include <stdbool.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/ioctl.h>
+#include <sys/stat.h>
+#include <sys/uio.h>
+#include <unistd.h>
+
+#define COMPARE_CHUNK (1U << 20)
+#define MAX_IOVECS 4
+#define INITIAL_OP 0
+
+enum kind {
+	OP_INITIAL, OP_READ, OP_WRITE, OP_WRITE_FUA, OP_DISCARD, OP_ZEROOUT, OP_ZERO_RANGE,
+	OP_PUNCH_HOLE, OP_FSYNC, OP_WATCH, NR_KINDS
+};
+
+static const char * const kind_name[NR_KINDS] = {
+	[OP_INITIAL] = "initial content", [OP_READ] = "read", [OP_WRITE] = "write",
+	[OP_WRITE_FUA] = "write-fua", [OP_DISCARD] = "discard", [OP_ZEROOUT] = "zeroout",
+	[OP_ZERO_RANGE] = "zero-range", [OP_PUNCH_HOLE] = "punch-hole", [OP_FSYNC] = "fsync",
+	[OP_WATCH] = "watch",
+};
+
+/* Out of 100; what is left goes to plain writes. */
+static const unsigned int kind_share[NR_KINDS] = {
+	[OP_READ] = 30, [OP_WRITE_FUA] = 6, [OP_DISCARD] = 9, [OP_ZEROOUT] = 6,
+	[OP_ZERO_RANGE] = 4, [OP_PUNCH_HOLE] = 4, [OP_FSYNC] = 3,
+};
+
+struct op {
+	enum kind kind;
+	unsigned int thread;
+	bool done;
+	uint64_t off;
+	uint64_t len;
+};
+
+/* A held or awaited range, oldest first in the list: nobody overtakes an overlapping elder. */
+struct range {
+	uint64_t off;
+	uint64_t end;
+	bool exclusive;
+	struct range *next;
+};
+
+struct worker {
+	pthread_t tid;
+	unsigned int id;
+	uint64_t rng;			/* what to do: drawn a fixed number of times each */
+	uint64_t split_rng;		/* how to cut it: short transfers draw again */
+	unsigned char *mem;
+	unsigned char *buf;
+	unsigned long count[NR_KINDS];
+	unsigned long unsupported[NR_KINDS];
+	unsigned long nowait_done;
+	unsigned long nowait_again;
+	uint64_t bytes;
+};
+
+static struct {
+	const char *path;
+	const char *model_path;
+	const char *out_path;
+	uint64_t seed;
+	uint64_t cluster;
+	uint64_t discard_zeroes;
+	uint64_t max_io;
+	unsigned int block;
+	unsigned int threads;
+	unsigned int watchers;
+	unsigned int ops;
+	unsigned int timeout;
+	bool no_discard;
+	bool buffered;
+} opt = {
+	.cluster = 65536, .max_io = 1 << 20, .threads = 4, .watchers = 1, .ops = 500,
+};
+
+static int dev_fd;
+static bool dev_is_file;
+static uint64_t dev_size;
+static unsigned char *model;
+static struct op *ops;
+static uint32_t *last_op;		/* per block: the latest operation that began to change it */
+static unsigned int nr_ops = 1;		/* operation 0 is the initial content */
+static struct range *ranges;
+static bool stop;			/* first failure, or workers done: all leave */
+static int exit_status;
+static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
+static pthread_cond_t ranges_changed = PTHREAD_COND_INITIALIZER;
+
+static uint64_t rnd(uint64_t *state)
+{
+	uint64_t z = (*state += 0x9e3779b97f4a7c15ULL);
+
+	z = (z ^ (z >> 30)) * 0xbf58476d1ce4e5b9ULL;
+	z = (z ^ (z >> 27)) * 0x94d049bb133111ebULL;
+	return z ^ (z >> 31);
+}
+
+static uint64_t rnd_below(uint64_t *state, uint64_t limit)
+{
+	return limit ? rnd(state) % limit : 0;
+}
+
+static __attribute__((format(printf, 2, 3))) void fail(int status, const char *fmt, ...)
+{
+	va_list ap;
+
+	va_start(ap, fmt);
+	flockfile(stdout);
+	printf("# random_io: %s: ", opt.path);
+	vprintf(fmt, ap);
+	printf(" (seed %" PRIu64 ")\n", opt.seed);
+	fflush(stdout);
+	funlockfile(stdout);
+	va_end(ap);
+	__atomic_store_n(&exit_status, status, __ATOMIC_RELAXED);
+	__atomic_store_n(&stop, true, __ATOMIC_RELAXED);
+}
+
+static bool stopped(void)
+{
+	return __atomic_load_n(&stop, __ATOMIC_RELAXED);
+}
+
+static __attribute__((noreturn, format(printf, 1, 2))) void die(const char *fmt, ...)
+{
+	va_list ap;
+
+	va_start(ap, fmt);
+	fputs("# random_io: ", stdout);
+	vprintf(fmt, ap);
+	putchar('\n');
+	va_end(ap);
+	exit(2);
+}
+
+static void *alloc_aligned(size_t size)
+{
+	void *mem = NULL;
+
+	if (posix_memalign(&mem, 4096, size))
+		die("no memory for %zu bytes", size);
+	return mem;
+}
+
+/* ---- ranges ---- */
+
+static bool overlaps(const struct range *a, const struct range *b)
+{
+	return a->off < b->end && b->off < a->end;
+}
+
+static bool has_to_wait(const struct range *me)
+{
+	for (const struct range *r = ranges; r != me; r = r->next)
+		if ((r->exclusive || me->exclusive) && overlaps(r, me))
+			return true;
+	return false;
+}
+
+static void range_lock(struct range *me)
+{
+	struct range **tail;
+
+	pthread_mutex_lock(&lock);
+	for (tail = &ranges; *tail; tail = &(*tail)->next)
+		;
+	me->next = NULL;
+	*tail = me;
+	while (has_to_wait(me))
+		pthread_cond_wait(&ranges_changed, &lock);
+	pthread_mutex_unlock(&lock);
+}
+
+static void range_unlock(struct range *me)
+{
+	struct range **r;
+
+	pthread_mutex_lock(&lock);
+	for (r = &ranges; *r != me; r = &(*r)->next)
+		;
+	*r = me->next;
+	pthread_cond_broadcast(&ranges_changed);
+	pthread_mutex_unlock(&lock);
+}
+
+/* ---- what is known of each block ---- */
+
+static unsigned int op_begin(struct worker *w, enum kind kind, uint64_t off, uint64_t len)
+{
+	unsigned int nr;
+
+	pthread_mutex_lock(&lock);
+	nr = nr_ops++;
+	ops[nr] = (struct op){ .kind = kind, .thread = w->id, .off = off, .len = len };
+	for (uint64_t b = off / opt.block; b < (off + len) / opt.block; b++)
+		last_op[b] = nr;
+	pthread_mutex_unlock(&lock);
+	return nr;
+}
+
+static void op_end(unsigned int nr)
+{
+	pthread_mutex_lock(&lock);
+	ops[nr].done = true;
+	pthread_mutex_unlock(&lock);
+}
+
+/* Each 8 bytes of written data tell the operation that wrote them and their place. */
+static void fill_pattern(unsigned char *buf, unsigned int nr, uint64_t off, uint64_t len)
+{
+	for (uint64_t i = 0; i < len; i += 8) {
+		uint64_t word = (uint64_t)nr << 32 | ((off + i) / 8 & UINT32_MAX);
+
+		memcpy(buf + i, &word, 8);
+	}
+}
+
+static bool all_zero(const unsigned char *p, size_t len)
+{
+	return !len || (!p[0] && !memcmp(p, p + 1, len - 1));
+}
+
+static void print_op(const char *what, unsigned int nr)
+{
+	const struct op *op = &ops[nr];
+
+	if (nr == INITIAL_OP)
+		printf("# random_io:   %s: initial content\n", what);
+	else
+		printf("# random_io:   %s: #%u %s [%" PRIu64 ", +%" PRIu64 ") thread %u%s\n", what,
+		       nr, kind_name[op->kind], op->off, op->len, op->thread,
+		       op->done ? "" : " (still running)");
+}
+
+static void print_bytes(const char *what, const unsigned char *p, size_t len)
+{
+	printf("# random_io:   %s", what);
+	for (size_t i = 0; i < len && i < 16; i++)
+		printf(" %02x", p[i]);
+	putchar('\n');
+}
+
+static void report_mismatch(enum kind during, uint64_t off, const unsigned char *expected,
+			    const unsigned char *got, uint64_t len)
+{
+	uint64_t first = 0, end, word;
+
+	while (first < len && expected[first] == got[first])
+		first++;
+	for (end = first; end < len && expected[end] != got[end]; )
+		end++;
+
+	flockfile(stdout);
+	printf("# random_io: %s: wrong content at %" PRIu64 " (cluster %" PRIu64 " + %" PRIu64
+	       "), %" PRIu64 " bytes, seen by %s [%" PRIu64 ", +%" PRIu64 ")\n", opt.path,
+	       off + first, (off + first) / opt.cluster, (off + first) % opt.cluster, end - first,
+	       kind_name[during], off, len);
+	print_bytes("expected", expected + first, end - first);
+	print_bytes("got     ", got + first, end - first);
+	print_op("last changed by", last_op[(off + first) / opt.block]);
+
+	memcpy(&word, got + (first & ~7ULL), 8);
+	if (word >> 32 && word >> 32 < nr_ops)
+		print_op("the data look like those of", word >> 32);
+	funlockfile(stdout);
+	fail(1, "content differs from the model");
+}
+
+/* ---- I/O ---- */
+
+/* Whole transfer of the iovecs; NOWAIT is a wish, what it leaves is done without. */
+static int transfer(struct worker *w, bool write, unsigned char *buf, uint64_t off, uint64_t len,
+		    int flags)
+{
+	uint64_t done = 0;
+
+	while (done < len) {
+		struct iovec iov[MAX_IOVECS];
+		uint64_t filled = done;
+		unsigned int n = 0;
+		ssize_t r;
+
+		while (filled < len && n < MAX_IOVECS) {
+			uint64_t piece = len - filled;
+
+			if (n + 1 < MAX_IOVECS && piece > opt.block)
+				piece = (1 + rnd_below(&w->split_rng, piece / opt.block)) * opt.block;
+			iov[n++] = (struct iovec){ buf + filled, piece };
+			filled += piece;
+		}
+
+		r = write ? pwritev2(dev_fd, iov, n, off + done, flags)
+			  : preadv2(dev_fd, iov, n, off + done, flags);
+		if (r > 0) {
+			done += r;
+			w->nowait_done += !!(flags & RWF_NOWAIT);
+		} else if (r < 0 && flags & RWF_NOWAIT &&
+			   (errno == EAGAIN || errno == EOPNOTSUPP)) {
+			w->nowait_again++;
+		} else {
+			return r ? errno : EIO;
+		}
+		flags &= ~RWF_NOWAIT;
+	}
+	w->bytes += len;
+	return 0;
+}
+
+static int free_range(enum kind kind, uint64_t off, uint64_t len)
+{
+	uint64_t range[2] = { off, len };
+	int mode;
+
+	if (!dev_is_file && kind == OP_DISCARD)
+		return ioctl(dev_fd, BLKDISCARD, range) ? errno : 0;
+	if (!dev_is_file && kind == OP_ZEROOUT)
+		return ioctl(dev_fd, BLKZEROOUT, range) ? errno : 0;
+
+	mode = kind == OP_DISCARD || kind == OP_PUNCH_HOLE ? FALLOC_FL_PUNCH_HOLE
+							   : FALLOC_FL_ZERO_RANGE;
+	return fallocate(dev_fd, mode | FALLOC_FL_KEEP_SIZE, off, len) ? errno : 0;
+}
+
+/*
+ * After a discard every block has its old content or zeroes, and whole clusters
+ * read as zeroes where the format promises that.  The model then holds what was found.
+ */
+static void settle_discard(struct worker *w, uint64_t off, uint64_t len)
+{
+	uint64_t c = opt.discard_zeroes;
+	uint64_t first_whole = UINT64_MAX, end_whole = 0;
+	int err = transfer(w, false, w->buf, off, len, 0);
+
+	if (err) {
+		fail(2, "read of [%" PRIu64 ", +%" PRIu64 ") after discard: %s", off, len,
+		     strerror(err));
+		return;
+	}
+	if (c) {
+		first_whole = (off + c - 1) / c * c;
+		end_whole = (off + len) / c * c;
+	}
+
+	for (uint64_t i = 0; i < len; i += opt.block) {
+		uint64_t pos = off + i;
+		bool whole = pos >= first_whole && pos < end_whole;
+
+		if (all_zero(w->buf + i, opt.block)) {
+			memset(model + pos, 0, opt.block);
+		} else if (whole) {
+			memset(model + pos, 0, opt.block);
+			report_mismatch(OP_DISCARD, pos, model + pos, w->buf + i, opt.block);
+			return;
+		} else if (memcmp(w->buf + i, model + pos, opt.block)) {
+			report_mismatch(OP_DISCARD, pos, model + pos, w->buf + i, opt.block);
+			return;
+		}
+	}
+}
+
+static void do_read(struct worker *w, uint64_t off, uint64_t len, int flags)
+{
+	struct range range = { .off = off, .end = off + len };
+	int err;
+
+	range_lock(&range);
+	memset(w->buf, 0xa5, len);
+	err = transfer(w, false, w->buf, off, len, flags);
+	if (err)
+		fail(2, "read of [%" PRIu64 ", +%" PRIu64 "): %s", off, len, strerror(err));
+	else if (memcmp(w->buf, model + off, len))
+		report_mismatch(OP_READ, off, model + off, w->buf, len);
+	range_unlock(&range);
+}
+
+static void do_write(struct worker *w, enum kind kind, uint64_t off, uint64_t len, int flags)
+{
+	struct range range = { .off = off, .end = off + len, .exclusive = true };
+	unsigned int nr;
+	int err;
+
+	range_lock(&range);
+	nr = op_begin(w, kind, off, len);
+	fill_pattern(w->buf, nr, off, len);
+	err = transfer(w, true, w->buf, off, len, flags | (kind == OP_WRITE_FUA ? RWF_DSYNC : 0));
+	if (err)
+		fail(2, "%s of [%" PRIu64 ", +%" PRIu64 "): %s", kind_name[kind], off, len,
+		     strerror(err));
+	else
+		memcpy(model + off, w->buf, len);
+	op_end(nr);
+	range_unlock(&range);
+}
+
+static void do_free(struct worker *w, enum kind kind, uint64_t off, uint64_t len)
+{
+	struct range range = { .off = off, .end = off + len, .exclusive = true };
+	unsigned int nr;
+	int err;
+
+	range_lock(&range);
+	nr = op_begin(w, kind, off, len);
+	err = free_range(kind, off, len);
+	if (err == EOPNOTSUPP && kind != OP_ZEROOUT) {
+		w->unsupported[kind]++;
+		settle_discard(w, off, len);
+	} else if (err) {
+		fail(2, "%s of [%" PRIu64 ", +%" PRIu64 "): %s", kind_name[kind], off, len,
+		     strerror(err));
+	} else if (kind == OP_DISCARD) {
+		settle_discard(w, off, len);
+	} else {
+		memset(model + off, 0, len);
+	}
+	op_end(nr);
+	range_unlock(&range);
+}
+
+/* Read without a lock, then judge the blocks at rest from before the read until now. */
+static void do_watch(struct worker *w, uint64_t off, uint64_t len)
+{
+	uint64_t first = off / opt.block, nr = len / opt.block;
+	uint32_t *before = malloc(nr * sizeof(*before));
+	int err;
+
+	if (!before)
+		die("no memory");
+	pthread_mutex_lock(&lock);
+	for (uint64_t b = 0; b < nr; b++) {
+		uint32_t last = last_op[first + b];
+
+		before[b] = ops[last].done ? last : UINT32_MAX;
+	}
+	pthread_mutex_unlock(&lock);
+
+	err = transfer(w, false, w->buf, off, len, 0);
+	if (err)
+		fail(2, "read of [%" PRIu64 ", +%" PRIu64 "): %s", off, len, strerror(err));
+
+	pthread_mutex_lock(&lock);
+	for (uint64_t b = 0; b < nr && !err; b++) {
+		unsigned char *got = w->buf + b * opt.block;
+		unsigned char *expected = model + (first + b) * opt.block;
+
+		if (before[b] == last_op[first + b] && memcmp(got, expected, opt.block)) {
+			report_mismatch(OP_WATCH, (first + b) * opt.block, expected, got,
+					opt.block);
+			break;
+		}
+	}
+	pthread_mutex_unlock(&lock);
+	free(before);
+}
+
+/* ---- which operation, where ---- */
+
+static enum kind choose_kind(struct worker *w)
+{
+	unsigned int dice = rnd_below(&w->rng, 100);
+
+	for (unsigned int k = 0; k < NR_KINDS; k++) {
+		if (dice < kind_share[k])
+			return k == OP_DISCARD && opt.no_discard ? OP_WRITE : k;
+		dice -= kind_share[k];
+	}
+	return OP_WRITE;
+}
+
+/* Sizes: one block, a few, about a cluster, whole clusters, anything up to the limit. */
+static uint64_t choose_len(struct worker *w)
+{
+	unsigned int dice = rnd_below(&w->rng, 100);
+	uint64_t limit = opt.max_io < dev_size ? opt.max_io : dev_size;
+	uint64_t len;
+
+	if (dice < 20)
+		len = opt.block;
+	else if (dice < 45)
+		len = (1 + rnd_below(&w->rng, 16)) * opt.block;
+	else if (dice < 70)
+		len = rnd_below(&w->rng, 2 * opt.cluster);
+	else if (dice < 92)
+		len = (1 + rnd_below(&w->rng, 3)) * opt.cluster;
+	else
+		len = rnd_below(&w->rng, limit);
+
+	len = len / opt.block * opt.block;
+	if (len < opt.block)
+		len = opt.block;
+	return len < limit ? len : limit / opt.block * opt.block;
+}
+
+/*
+ * Places: often where a cluster begins, or so that the range ends where one ends, off by a block
+ * at times; a quarter in the first few clusters, where threads meet; the device's end at times.
+ */
+static uint64_t choose_off(struct worker *w, uint64_t len)
+{
+	uint64_t room = dev_size - len;
+	unsigned int dice = rnd_below(&w->rng, 100);
+	uint64_t area = dice % 4 ? room : 8 * opt.cluster;
+	uint64_t off;
+
+	if (area > room)
+		area = room;
+	off = rnd_below(&w->rng, area + opt.block);
+	if (dice < 40) {
+		off = off / opt.cluster * opt.cluster;
+	} else if (dice < 60) {
+		off = (off / opt.cluster + 1) * opt.cluster;
+		off = off > len ? off - len : 0;
+	} else if (dice < 70) {
+		off = off / opt.cluster * opt.cluster + opt.block;
+	} else if (dice < 74) {
+		off = room;
+	}
+	off = off / opt.block * opt.block;
+	return off < room ? off : room / opt.block * opt.block;
+}
+
+static void *work(void *arg)
+{
+	struct worker *w = arg;
+
+	for (unsigned int i = 0; i < opt.ops && !stopped(); i++) {
+		enum kind kind = choose_kind(w);
+		uint64_t len = choose_len(w);
+		uint64_t off = choose_off(w, len);
+		int flags = rnd_below(&w->rng, 3) ? 0 : RWF_NOWAIT;
+
+		if (opt.buffered)
+			flags = 0;
+		w->buf = w->mem + rnd_below(&w->rng, 8) * 512;
+		w->count[kind]++;
+		switch (kind) {
+		case OP_READ:
+			do_read(w, off, len, flags);
+			break;
+		case OP_FSYNC:
+			if (fsync(dev_fd))
+				fail(2, "fsync: %s", strerror(errno));
+			break;
+		case OP_WRITE:
+		case OP_WRITE_FUA:
+			do_write(w, kind, off, len, flags);
+			break;
+		default:
+			do_free(w, kind, off, len);
+		}
+	}
+	return NULL;
+}
+
+static void *watch(void *arg)
+{
+	struct worker *w = arg;
+
+	w->buf = w->mem;
+	for (unsigned int i = 0; i < opt.ops && !stopped(); i++) {
+		uint64_t len = choose_len(w);
+
+		w->count[OP_WATCH]++;
+		do_watch(w, choose_off(w, len), len);
+	}
+	return NULL;
+}
+
+/* ---- the frame ---- */
+
+static void compare_all(struct worker *w, const char *when)
+{
+	w->buf = w->mem;
+	for (uint64_t off = 0; off < dev_size && !stopped(); off += COMPARE_CHUNK) {
+		uint64_t len = dev_size - off < COMPARE_CHUNK ? dev_size - off : COMPARE_CHUNK;
+		int err = transfer(w, false, w->buf, off, len, 0);
+
+		if (err) {
+			fail(2, "%s compare: read of [%" PRIu64 ", +%" PRIu64 "): %s", when, off,
+			     len, strerror(err));
+		} else if (memcmp(w->buf, model + off, len)) {
+			printf("# random_io: in the %s compare:\n", when);
+			report_mismatch(OP_READ, off, model + off, w->buf, len);
+		}
+	}
+}
+
+static void open_device(void)
+{
+	struct stat st;
+	int ssz;
+
+	dev_fd = open(opt.path, O_RDWR | O_CLOEXEC | (opt.buffered ? 0 : O_DIRECT));
+	if (dev_fd < 0 || fstat(dev_fd, &st))
+		die("%s: %s", opt.path, strerror(errno));
+	if (S_ISBLK(st.st_mode)) {
+		if (ioctl(dev_fd, BLKGETSIZE64, &dev_size) || ioctl(dev_fd, BLKSSZGET, &ssz))
+			die("%s: %s", opt.path, strerror(errno));
+	} else {
+		dev_is_file = true;
+		dev_size = st.st_size;
+		ssz = 512;
+	}
+	if (!opt.block)
+		opt.block = ssz;
+	if (opt.block % 512 || opt.cluster % 512)
+		die("block and cluster size are multiples of 512");
+	if (opt.cluster < opt.block)
+		opt.cluster = opt.block;
+	if (!dev_size || dev_size % opt.block)
+		die("%s: size %" PRIu64 " is no multiple of the block size %u", opt.path, dev_size,
+		    opt.block);
+}
+
+/* The model is at least as long as the device; what it lacks (no file given) is zeroes. */
+static void load_model(void)
+{
+	int fd;
+
+	model = alloc_aligned(dev_size);
+	memset(model, 0, dev_size);
+	if (!opt.model_path)
+		return;
+	fd = open(opt.model_path, O_RDONLY | O_CLOEXEC);
+	if (fd < 0)
+		die("%s: %s", opt.model_path, strerror(errno));
+	for (uint64_t done = 0; done < dev_size; ) {
+		ssize_t r = read(fd, model + done, dev_size - done);
+
+		if (r < 0)
+			die("%s: %s", opt.model_path, strerror(errno));
+		if (!r)
+			die("%s: shorter than the device", opt.model_path);
+		done += r;
+	}
+	close(fd);
+}
+
+static void save_model(void)
+{
+	int fd = open(opt.out_path, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0644);
+
+	if (fd < 0)
+		die("%s: %s", opt.out_path, strerror(errno));
+	if (ftruncate(fd, dev_size))
+		die("%s: %s", opt.out_path, strerror(errno));
+	for (uint64_t off = 0; off < dev_size; off += COMPARE_CHUNK) {
+		uint64_t len = dev_size - off < COMPARE_CHUNK ? dev_size - off : COMPARE_CHUNK;
+
+		if (!all_zero(model + off, len) &&
+		    pwrite(fd, model + off, len, off) != (ssize_t)len)
+			die("%s: %s", opt.out_path, strerror(errno));
+	}
+	if (close(fd))
+		die("%s: %s", opt.out_path, strerror(errno));
+}
+
+static void start(struct worker *w, unsigned int id, void *(*fn)(void *))
+{
+	uint64_t mix = opt.seed * 1000003 + id;
+
+	w->id = id;
+	w->rng = rnd(&mix);
+	w->split_rng = rnd(&mix);
+	w->mem = alloc_aligned((opt.max_io > COMPARE_CHUNK ? opt.max_io : COMPARE_CHUNK) + 4096);
+	if (fn && pthread_create(&w->tid, NULL, fn, w))
+		die("cannot start a thread");
+}
+
+/* The operations in flight are told before a hang takes the test with it. */
+static void *watchdog(void *arg)
+{
+	(void)arg;
+	sleep(opt.timeout);
+	printf("# random_io: %s: not done after %u s (seed %" PRIu64 "); running:\n", opt.path,
+	       opt.timeout, opt.seed);
+	for (unsigned int nr = 1; nr < nr_ops; nr++)
+		if (!ops[nr].done)
+			print_op("operation", nr);
+	fflush(stdout);
+	_exit(2);
+}
+
+static void print_summary(const struct worker *w, unsigned int nr)
+{
+	struct worker sum = { 0 };
+
+	for (unsigned int i = 0; i < nr; i++) {
+		for (unsigned int k = 0; k < NR_KINDS; k++) {
+			sum.count[k] += w[i].count[k];
+			sum.unsupported[k] += w[i].unsupported[k];
+		}
+		sum.nowait_done += w[i].nowait_done;
+		sum.nowait_again += w[i].nowait_again;
+		sum.bytes += w[i].bytes;
+	}
+	printf("# random_io: %" PRIu64 " MiB;", sum.bytes >> 20);
+	for (unsigned int k = 0; k < NR_KINDS; k++) {
+		if (!sum.count[k])
+			continue;
+		printf(" %lu %s", sum.count[k], kind_name[k]);
+		if (sum.unsupported[k])
+			printf(" (%lu not supported)", sum.unsupported[k]);
+	}
+	printf("; nowait %lu, again %lu\n", sum.nowait_done, sum.nowait_again);
+}
+
+static __attribute__((noreturn)) void usage(int status)
+{
+	fputs("usage: random_io [OPTION]... DEVICE\n"
+	      "  --model FILE         initial content (default: zeroes)\n"
+	      "  --out FILE           write the final content here\n"
+	      "  --seed N             default: from the clock\n"
+	      "  --threads N          writing threads (4)\n"
+	      "  --watchers N         threads that only read, unsynchronised (1)\n"
+	      "  --ops N              operations per thread (500)\n"
+	      "  --cluster N          cluster size that places and sizes favour (65536)\n"
+	      "  --block N            unit of all ranges (the device's logical block)\n"
+	      "  --max-io N           largest operation (1048576)\n"
+	      "  --discard-zeroes N   a discard of a whole cluster of N bytes reads as zeroes\n"
+	      "  --no-discard         no discards at all\n"
+	      "  --timeout S          give up after S seconds, telling what was running\n"
+	      "  --buffered           through the page cache (to try this program itself)\n",
+	      status ? stderr : stdout);
+	exit(status);
+}
+
+static uint64_t number(const char *arg)
+{
+	char *end;
+	uint64_t n;
+
+	errno = 0;
+	n = strtoull(arg, &end, 0);
+	if (errno || *end || end == arg)
+		die("'%s' is no number", arg);
+	return n;
+}
+
+static void parse(int argc, char **argv)
+{
+	static const struct option longopts[] = {
+		{ "model", required_argument, NULL, 'm' },
+		{ "out", required_argument, NULL, 'o' },
+		{ "seed", required_argument, NULL, 's' },
+		{ "threads", required_argument, NULL, 't' },
+		{ "watchers", required_argument, NULL, 'w' },
+		{ "ops", required_argument, NULL, 'n' },
+		{ "cluster", required_argument, NULL, 'c' },
+		{ "block", required_argument, NULL, 'b' },
+		{ "max-io", required_argument, NULL, 'M' },
+		{ "discard-zeroes", required_argument, NULL, 'z' },
+		{ "no-discard", no_argument, NULL, 'D' },
+		{ "timeout", required_argument, NULL, 'T' },
+		{ "buffered", no_argument, NULL, 'B' },
+		{ "help", no_argument, NULL, 'h' },
+		{ NULL, 0, NULL, 0 }
+	};
+	struct timespec now;
+	int c;
+
+	clock_gettime(CLOCK_REALTIME, &now);
+	opt.seed = (now.tv_sec ^ now.tv_nsec) & UINT32_MAX;
+	while ((c = getopt_long(argc, argv, "", longopts, NULL)) != -1) {
+		switch (c) {
+		case 'm': opt.model_path = optarg; break;
+		case 'o': opt.out_path = optarg; break;
+		case 's': opt.seed = number(optarg); break;
+		case 't': opt.threads = number(optarg); break;
+		case 'w': opt.watchers = number(optarg); break;
+		case 'n': opt.ops = number(optarg); break;
+		case 'c': opt.cluster = number(optarg); break;
+		case 'b': opt.block = number(optarg); break;
+		case 'M': opt.max_io = number(optarg); break;
+		case 'z': opt.discard_zeroes = number(optarg); break;
+		case 'D': opt.no_discard = true; break;
+		case 'T': opt.timeout = number(optarg); break;
+		case 'B': opt.buffered = true; break;
+		default: usage(c == 'h' ? 0 : 2);
+		}
+	}
+	if (optind + 1 != argc || !opt.threads)
+		usage(2);
+	opt.path = argv[optind];
+}
+
+int main(int argc, char **argv)
+{
+	struct worker *workers;
+	pthread_t dog;
+	unsigned int i;
+
+	parse(argc, argv);
+	open_device();
+	load_model();
+	ops = calloc((size_t)opt.threads * opt.ops + 1, sizeof(*ops));
+	last_op = calloc(dev_size / opt.block, sizeof(*last_op));
+	workers = calloc(opt.threads + opt.watchers + 1, sizeof(*workers));
+	if (!ops || !last_op || !workers)
+		die("no memory");
+	ops[INITIAL_OP] = (struct op){ .kind = OP_INITIAL, .done = true, .len = dev_size };
+
+	printf("# random_io: %s: seed %" PRIu64 ", %" PRIu64 " bytes, block %u, cluster %" PRIu64
+	       ", %u threads, %u operations each\n", opt.path, opt.seed, dev_size, opt.block,
+	       opt.cluster, opt.threads, opt.ops);
+	fflush(stdout);
+	if (opt.timeout && pthread_create(&dog, NULL, watchdog, NULL))
+		die("cannot start a thread");
+
+	/* The last worker is this thread's own, for the two whole compares. */
+	start(&workers[opt.threads + opt.watchers], opt.threads + opt.watchers, NULL);
+	compare_all(&workers[opt.threads + opt.watchers], "initial");
+	if (!stopped()) {
+		for (i = 0; i < opt.threads + opt.watchers; i++)
+			start(&workers[i], i, i < opt.threads ? work : watch);
+		for (i = 0; i < opt.threads; i++)
+			pthread_join(workers[i].tid, NULL);
+		__atomic_store_n(&stop, true, __ATOMIC_RELAXED);
+		for (; i < opt.threads + opt.watchers; i++)
+			pthread_join(workers[i].tid, NULL);
+		if (!exit_status) {
+			__atomic_store_n(&stop, false, __ATOMIC_RELAXED);
+			compare_all(&workers[opt.threads + opt.watchers], "final");
+		}
+	}
+	if (!exit_status && fsync(dev_fd))
+		fail(2, "fsync: %s", strerror(errno));
+	print_summary(workers, opt.threads + opt.watchers + 1);
+	if (!exit_status && opt.out_path)
+		save_model();
+	return exit_status;
+}

@@ -1,0 +1,210 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+/* qchain tree: attached devices and their chains. */
+#include <errno.h>
+#include <langinfo.h>
+
+#include "cli.h"
+#include "dm.h"
+#include "table.h"
+
+enum {
+	TREE_JSON,
+};
+
+static const struct cli_option options[] = {
+	[TREE_JSON] = { "json", 0, CLI_FLAG, NULL, "print an array of devices with their layers" },
+	{ 0 }
+};
+
+#define MAX_INDENT 12		/* layers; below that a chain goes straight down */
+
+struct attached {
+	const char *name;
+	u64 sectors;
+	struct qc_dm_device device;
+	struct qc_table table;
+	struct qc_status status;
+};
+
+static void free_attached(struct attached *a)
+{
+	qc_table_free(&a->table);
+}
+
+static int load(const char *name, struct attached *a, struct qc_error *err)
+{
+	CLEANUP_FREE char *table = NULL;
+	CLEANUP_FREE char *status = NULL;
+	int ret;
+
+	a->name = name;
+	ret = qc_dm_query(name, &a->device, err);
+	if (!ret)
+		ret = qc_dm_table(name, &a->sectors, &table, err);
+	if (!ret)
+		ret = qc_dm_status(name, &a->sectors, &status, err);
+	if (!ret)
+		ret = qc_table_parse(table, name, &a->table, err);
+	if (!ret)
+		ret = qc_status_parse(status, name, &a->status, err);
+	return ret;
+}
+
+/*
+ * What can be told of a layer from outside.  The image is in use: only what does not
+ * change while it is attached is looked at, without a lock.  NULL when it cannot be opened.
+ */
+static struct qc_chain *open_layer(const struct qc_table_layer *layer)
+{
+	struct qc_chain *chain;
+
+	if (qc_chain_open(layer->device, qc_format_parse(layer->format),
+			  QC_CHAIN_TOP | QC_CHAIN_ANY, &chain, NULL) < 0)
+		return NULL;
+	return chain;
+}
+
+static void print_line(const struct qc_table_layer *layer, size_t depth, bool writable, bool utf8)
+{
+	CLEANUP_CHAIN struct qc_chain *chain = open_layer(layer);
+	size_t indent = depth < MAX_INDENT ? depth : MAX_INDENT;
+	u64 allocated = 0;
+
+	printf("%*s%s %s  %s %s", (int)(indent * 3), "", utf8 ? "└─" : "`-", layer->device,
+	       layer->format, writable ? "rw" : "ro");
+	if (strcmp(layer->data, "-"))
+		printf("  data in %s", layer->data);
+	if (!chain) {
+		puts("  (cannot be opened)");
+		return;
+	}
+	printf("  %s", cli_human(chain->layers[0].size));
+	if (!qc_store_allocated(chain->layers[0].store, &allocated, NULL))
+		printf(", %s on disk", cli_human(allocated));
+	if (chain->layers[0].header)
+		printf(", clusters of %s", cli_human(qc_cluster_size(chain->layers[0].header)));
+	putchar('\n');
+}
+
+static void print_text(const struct attached *a)
+{
+	const struct qc_status *s = &a->status;
+	bool utf8 = !strcmp(nl_langinfo(CODESET), "UTF-8");
+
+	printf("%s  %s%s  %s", a->name, s->mode, a->device.suspended ? " (suspended)" : "",
+	       cli_human(a->sectors << QC_SECTOR_SHIFT));
+	if (s->cluster_sectors && s->mapped != QC_UNKNOWN_COUNT)
+		printf(", %s mapped", cli_human((s->mapped * s->cluster_sectors) << QC_SECTOR_SHIFT));
+	printf(", %s of %s metadata memory\n", cli_human(s->metadata_kib << 10),
+	       cli_human(s->metadata_limit_kib << 10));
+	for (size_t i = 0; i < a->table.count; i++)
+		print_line(&a->table.layers[i], i,
+			   !i && !(a->table.flags & QC_TABLE_READ_ONLY), utf8);
+}
+
+static void add_count(struct json_object *o, const char *name, u64 value)
+{
+	json_object_object_add(o, name, value == QC_UNKNOWN_COUNT ? NULL : cli_json_u64(value));
+}
+
+static struct json_object *json_layer(const struct qc_table_layer *layer, bool writable)
+{
+	CLEANUP_CHAIN struct qc_chain *chain = open_layer(layer);
+	struct json_object *o = json_object_new_object();
+	u64 allocated;
+
+	json_object_object_add(o, "filename", json_object_new_string(layer->device));
+	json_object_object_add(o, "format", json_object_new_string(layer->format));
+	json_object_object_add(o, "read-only", json_object_new_boolean(!writable));
+	if (strcmp(layer->data, "-"))
+		json_object_object_add(o, "data-file", json_object_new_string(layer->data));
+	if (!chain)
+		return o;
+	json_object_object_add(o, "virtual-size", cli_json_u64(chain->layers[0].size));
+	if (!qc_store_allocated(chain->layers[0].store, &allocated, NULL))
+		json_object_object_add(o, "actual-size", cli_json_u64(allocated));
+	if (chain->layers[0].header)
+		json_object_object_add(o, "cluster-size",
+				       cli_json_u64(qc_cluster_size(chain->layers[0].header)));
+	return o;
+}
+
+static struct json_object *json_device(const struct attached *a)
+{
+	struct json_object *layers = json_object_new_array();
+	struct json_object *o = json_object_new_object();
+	const struct qc_status *s = &a->status;
+
+	json_object_object_add(o, "name", json_object_new_string(a->name));
+	json_object_object_add(o, "mode", json_object_new_string(s->mode));
+	json_object_object_add(o, "suspended", json_object_new_boolean(a->device.suspended));
+	json_object_object_add(o, "open-count", json_object_new_int(a->device.open_count));
+	json_object_object_add(o, "size", cli_json_u64(a->sectors << QC_SECTOR_SHIFT));
+	json_object_object_add(o, "cluster-size",
+			       cli_json_u64(s->cluster_sectors << QC_SECTOR_SHIFT));
+	add_count(o, "mapped-clusters", s->mapped);
+	add_count(o, "total-clusters", s->total);
+	add_count(o, "used-host-clusters", s->used);
+	add_count(o, "total-host-clusters", s->host_total);
+	add_count(o, "metadata-memory", s->metadata_kib << 10);
+	add_count(o, "metadata-memory-limit", s->metadata_limit_kib << 10);
+	for (size_t i = 0; i < a->table.count; i++)
+		json_object_array_add(layers,
+				      json_layer(&a->table.layers[i], !i &&
+						 !(a->table.flags & QC_TABLE_READ_ONLY)));
+	json_object_object_add(o, "layers", layers);
+	return o;
+}
+
+/* Without a live table there is nothing to read: what an attach that was killed left. */
+static int show(const char *name, struct json_object *array, struct qc_error *err)
+{
+	__attribute__((cleanup(free_attached))) struct attached a = { 0 };
+	int ret;
+
+	ret = load(name, &a, err);
+	if (ret < 0 && a.device.exists && a.device.ours && !a.device.live) {
+		cli_warn(name, "was not attached completely; attach it again or detach it");
+		return 0;
+	}
+	if (ret < 0)
+		return ret;
+	if (array)
+		json_object_array_add(array, json_device(&a));
+	else
+		print_text(&a);
+	return 0;
+}
+
+static int run(const struct cli_call *call, struct qc_error *err)
+{
+	struct json_object *array = call->values[TREE_JSON] ? json_object_new_array() : NULL;
+	CLEANUP_DM_NAMES struct qc_dm_names names = { 0 };
+	int ret = 0;
+
+	if (call->nb_arguments) {
+		ret = show(call->arguments[0], array, err);
+	} else {
+		ret = qc_dm_list(&names, err);
+		for (size_t i = 0; !ret && i < names.count; i++) {
+			ret = show(names.list[i], array, err);
+			if (ret == -ENODEV)	/* gone since it was listed */
+				ret = 0;
+		}
+	}
+	if (array && !ret)
+		cli_print_json(json_object_get(array));
+	json_object_put(array);
+	return ret < 0 ? ret : CLI_OK;
+}
+
+const struct cli_command cli_tree = {
+	.name = "tree",
+	.arguments = "[NAME]",
+	.help = "draw attached devices and their chains",
+	.min_arguments = 0,
+	.max_arguments = 1,
+	.usage_exit = CLI_USAGE,
+	.options = options,
+	.run = run,
+};

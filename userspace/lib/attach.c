@@ -1,0 +1,352 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+/* Attach and detach. */
+#ifndef _GNU_SOURCE
+#define _GNU_SOURCE	/* asprintf */
+#endif
+#include <dirent.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <sys/stat.h>
+
+#include "attach.h"
+#include "check.h"
+#include "table.h"
+
+/* Does a layer of the device lie where @store does? */
+static bool device_uses(const char *name, const struct qc_store *store)
+{
+	CLEANUP_TABLE struct qc_table table = { 0 };
+	CLEANUP_FREE char *params = NULL;
+	struct stat st;
+	u64 sectors;
+
+	if (qc_dm_table(name, &sectors, &params, NULL) < 0 ||
+	    qc_table_parse(params, name, &table, NULL) < 0)
+		return false;
+	for (size_t i = 0; i < table.count; i++) {
+		if (stat(table.layers[i].device, &st) < 0)
+			continue;
+		if (store->is_bdev ? S_ISBLK(st.st_mode) && st.st_rdev == store->dev :
+				     st.st_dev == store->dev && st.st_ino == store->ino)
+			return true;
+	}
+	return false;
+}
+
+char *qc_find_user(const struct qc_store *store)
+{
+	CLEANUP_DM_NAMES struct qc_dm_names names = { 0 };
+
+	if (qc_dm_list(&names, NULL) < 0)
+		return NULL;
+	for (size_t i = 0; i < names.count; i++)
+		if (device_uses(names.list[i], store))
+			return qc_steal(names.list[i]);
+	return NULL;
+}
+
+/* A lock conflict is easier to resolve with the name of our own device that is its cause. */
+static void explain_busy(const char *image, struct qc_error *err)
+{
+	CLEANUP_STORE struct qc_store *store = NULL;
+	CLEANUP_FREE char *user = NULL;
+
+	if (!err || qc_store_open(image, 0, &store, NULL) < 0)
+		return;
+	user = qc_find_user(store);
+	if (user)
+		qc_fail(err, EBUSY, image, "detach that first: qchain detach NAME",
+			"is in use by the attached device '%s'", user);
+}
+
+/*
+ * Make sure that the name is free.  What a killed attach left, a device without a live
+ * table, goes away here; nobody can have used it.  Called serialised.
+ */
+static int claim_name(const char *name, struct qc_error *err)
+{
+	struct qc_dm_device device;
+	int ret;
+
+	ret = qc_dm_query(name, &device, err);
+	if (ret < 0 || !device.exists)
+		return ret;
+	if (device.ours && !device.live)
+		return qc_dm_remove(name, err);
+	return qc_fail(err, EEXIST, name, device.ours ?
+		       "detach it first, or choose another with --name" :
+		       "choose another with --name",
+		       device.ours ? "a device of this name is attached already" :
+				     "a device-mapper device of this name exists already");
+}
+
+static int release_stale(const char *name, struct qc_error *err)
+{
+	CLEANUP_FD int serial = -1;
+	int ret;
+
+	ret = qc_dm_serialise(&serial, err);
+	return ret ? ret : claim_name(name, err);
+}
+
+int qc_check_writable(const struct qc_chain *chain, struct qc_error *err)
+{
+	const struct qc_header *h = chain->layers[0].header;
+	const char *path = chain->layers[0].store->path;
+
+	if (h && h->incompatible & QC_INCOMPAT_CORRUPT)
+		return qc_fail(err, EUCLEAN, path,
+			       "repair it with qchain check --repair, or use --read-only to save data",
+			       "the image is marked corrupt");
+	if (h && h->incompatible & QC_INCOMPAT_DIRTY)
+		return qc_fail(err, EUCLEAN, path, "repair it with: qchain check --repair",
+			       "the image is marked dirty: it was not closed properly");
+	return 0;
+}
+
+/* "Dirty bit": refcounts may be wrong and are repaired before anything else. */
+static int repair_dirty(const struct qc_layer *top, const struct qc_attach_options *options,
+			struct qc_error *err)
+{
+	const struct qc_check_options check = { .repair = QC_REPAIR_ALL };
+	const char *path = top->store->path;
+	struct qc_check_result result;
+	char message[256];
+	int ret;
+
+	ret = qc_check(top->store, top->header, &check, &result, err);
+	if (ret < 0)
+		return ret;
+	if (result.corruptions)
+		return qc_fail(err, EUCLEAN, path,
+			       "see qchain check, or use --read-only to save data",
+			       "was left dirty, and %llu errors in it cannot be repaired",
+			       result.corruptions);
+	snprintf(message, sizeof(message),
+		 "was left dirty; repaired (%llu leaked clusters, %llu errors)",
+		 result.leaks_fixed, result.corruptions_fixed);
+	if (options->note)
+		options->note(options->ctx, path, message);
+	return 0;
+}
+
+static int prepare_top(const struct qc_layer *top, const struct qc_attach_options *options,
+		       const struct qc_chain *chain, struct qc_error *err)
+{
+	const struct qc_header *h = top->header;
+	int ret;
+
+	if (h && h->incompatible & QC_INCOMPAT_DIRTY &&
+	    !(h->incompatible & QC_INCOMPAT_CORRUPT)) {
+		ret = repair_dirty(top, options, err);
+		if (ret < 0)
+			return ret;
+	}
+	ret = qc_check_writable(chain, err);
+	if (ret < 0)
+		return ret;
+	return qc_store_flush(top->store, err);
+}
+
+/* Writing to a device that is mounted below would destroy it; locks do not tell. */
+static int check_unclaimed(const char *image, struct qc_error *err)
+{
+	CLEANUP_STORE struct qc_store *store = NULL;
+
+	return qc_store_open(image, QC_OPEN_WRITE | QC_OPEN_EXCL, &store, err);
+}
+
+int qc_attach(const char *image, const struct qc_attach_options *options, struct qc_error *err)
+{
+	unsigned int chain_flags = QC_CHAIN_LOCK | (options->read_only ? 0 : QC_CHAIN_WRITE);
+	unsigned int table_flags = options->table_flags | QC_TABLE_BY_FD |
+				   (options->read_only ? QC_TABLE_READ_ONLY : 0);
+	CLEANUP_CHAIN struct qc_chain *chain = NULL;
+	CLEANUP_FREE char *params = NULL;
+	CLEANUP_FD int serial = -1;
+	int ret;
+
+	ret = qc_dm_check_name(options->name, err);
+	if (ret < 0)
+		return ret;
+	ret = release_stale(options->name, err);
+	if (ret < 0)
+		return ret;
+
+	if (!options->read_only) {
+		ret = check_unclaimed(image, err);
+		if (ret == -EBUSY)
+			explain_busy(image, err);
+		if (ret < 0)
+			return ret;
+	}
+	ret = qc_chain_open(image, options->format, chain_flags, &chain, err);
+	if (ret == -EBUSY)
+		explain_busy(image, err);
+	if (ret < 0)
+		return ret;
+	if (!qc_table_sectors(chain))
+		return qc_fail(err, EINVAL, image, "give it a size: qemu-img resize",
+			       "the image has size 0");
+	if (!options->read_only) {
+		ret = prepare_top(&chain->layers[0], options, chain, err);
+		if (ret < 0)
+			return ret;
+	}
+	for (size_t i = 0; i < chain->count; i++)
+		qc_store_set_direct(chain->layers[i].store);
+
+	ret = qc_table_build(chain, table_flags, &params, err);
+	if (!ret)
+		ret = qc_dm_serialise(&serial, err);
+	if (!ret)
+		ret = claim_name(options->name, err);
+	if (ret < 0)
+		return ret;
+	if (options->begin)
+		options->begin(options->ctx);
+	ret = qc_dm_create(options->name, qc_table_sectors(chain), params, options->read_only,
+			   err);
+	if (!ret && options->cancelled && options->cancelled(options->ctx)) {
+		qc_dm_remove(options->name, NULL);
+		ret = qc_fail(err, ECANCELED, options->name, NULL, "interrupted");
+	}
+	return ret;
+}
+
+/* Where the device is mounted, as a new string, or NULL. */
+static char *mount_point(const struct qc_dm_device *device)
+{
+	FILE *mounts = fopen("/proc/self/mountinfo", "re");
+	CLEANUP_FREE char *line = NULL;
+	char *found = NULL;
+	size_t size = 0;
+
+	while (mounts && !found && getline(&line, &size, mounts) > 0) {
+		unsigned int major, minor;
+		char point[4096];
+
+		if (sscanf(line, "%*d %*d %u:%u %*s %4095s", &major, &minor, point) == 3 &&
+		    major == device->major && minor == device->minor)
+			found = strdup(point);
+	}
+	if (mounts)
+		fclose(mounts);
+	return found;
+}
+
+/* A block device that lies on the device, such as "dm-3", as a new string, or NULL. */
+static char *holder(const struct qc_dm_device *device)
+{
+	char path[64];
+	char *found = NULL;
+	struct dirent *entry;
+	DIR *dir;
+
+	snprintf(path, sizeof(path), "/sys/dev/block/%u:%u/holders", device->major,
+		 device->minor);
+	dir = opendir(path);
+	while (dir && !found && (entry = readdir(dir)))
+		if (entry->d_name[0] != '.')
+			found = strdup(entry->d_name);
+	if (dir)
+		closedir(dir);
+	return found;
+}
+
+static int in_use(const char *name, const struct qc_dm_device *device, struct qc_error *err)
+{
+	CLEANUP_FREE char *mounted = mount_point(device);
+	CLEANUP_FREE char *held = holder(device);
+
+	if (mounted)
+		return qc_fail(err, EBUSY, name, "umount it first", "is in use: mounted on %s",
+			       mounted);
+	if (held)
+		return qc_fail(err, EBUSY, name, "remove that first",
+			       "is in use: the block device %s lies on it", held);
+	return qc_fail(err, EBUSY, name, "stop the program that has it open (see fuser)",
+		       "is in use");
+}
+
+/*
+ * A flush makes the module write everything back and tells whether that succeeded, which
+ * removing would not.  Opened for reading only: closing a writer would wake udev.
+ */
+static int write_back(const char *name, bool *broken, struct qc_error *err)
+{
+	CLEANUP_FREE char *params = NULL;
+	CLEANUP_FREE char *node = NULL;
+	CLEANUP_FD int fd = -1;
+	struct qc_status status;
+	u64 sectors;
+	int ret;
+
+	ret = qc_dm_status(name, &sectors, &params, err);
+	if (!ret)
+		ret = qc_status_parse(params, name, &status, err);
+	if (ret < 0)
+		return ret;
+	*broken = !strcmp(status.mode, "failed");
+	if (strcmp(status.mode, "rw"))
+		return 0;
+	node = qc_dm_node(name);
+	if (!node)
+		return qc_fail_nomem(err, name);
+	fd = open(node, O_RDONLY | O_CLOEXEC);
+	if (fd < 0)
+		return qc_fail_errno(err, errno, node, "cannot open");
+	*broken = fsync(fd) < 0;
+	return 0;
+}
+
+/*
+ * Who has the device open?  Where udev runs it opens every device shortly after a writer has
+ * closed it: then only what is known to last counts, and the removal waits for the rest.
+ */
+static bool lasting_user(const struct qc_dm_device *device)
+{
+	CLEANUP_FREE char *mounted = NULL;
+	CLEANUP_FREE char *held = NULL;
+
+	if (device->open_count <= 0)
+		return false;
+	if (!qc_dm_udev_runs())
+		return true;
+	mounted = mount_point(device);
+	held = holder(device);
+	return mounted || held;
+}
+
+int qc_detach(const char *name, struct qc_error *err)
+{
+	struct qc_dm_device device;
+	CLEANUP_FD int serial = -1;
+	bool broken = false;
+	int ret;
+
+	ret = qc_dm_serialise(&serial, err);
+	if (!ret)
+		ret = qc_dm_query(name, &device, err);
+	if (ret < 0)
+		return ret;
+	if (!device.exists)
+		return qc_fail(err, ENODEV, name, "list what there is with: qchain tree",
+			       "no such device");
+	if (!device.ours)
+		return qc_fail(err, ENODEV, name, "remove it with: dmsetup remove",
+			       "was not attached by qchain");
+	if (lasting_user(&device))
+		return in_use(name, &device, err);
+	if (device.live && !device.suspended)
+		ret = write_back(name, &broken, err);
+	if (!ret)
+		ret = qc_dm_remove(name, err);
+	if (ret == -EBUSY)
+		return in_use(name, &device, err);
+	if (!ret && broken)
+		return qc_fail(err, EIO, name, "check its top image: qchain check",
+			       "was detached, but not everything could be written to the image");
+	return ret;
+}

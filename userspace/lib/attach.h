@@ -1,0 +1,59 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * Make a block device of an image, and take it down again.  Needs root; sleeps.
+ */
+#ifndef QCHAIN_ATTACH_H
+#define QCHAIN_ATTACH_H
+
+#include "chain.h"
+#include "dm.h"
+
+struct qc_attach_options {
+	const char *name;		/* of the device */
+	enum qc_format format;		/* of the image; QC_FORMAT_UNKNOWN: see qc_chain_open() */
+	bool read_only;
+	unsigned int table_flags;	/* more of enum qc_table_flags */
+
+	/* Told what else was done, such as a repair; a line.  May be NULL. */
+	void (*note)(void *ctx, const char *object, const char *message);
+	/*
+	 * begin() is called once, right before the device is made: from there until qc_attach()
+	 * returns the process should not be ended by a signal.  cancelled() is asked
+	 * when the device is there: true undoes everything.  Either may be NULL.
+	 */
+	void (*begin)(void *ctx);
+	bool (*cancelled)(void *ctx);
+	void *ctx;
+};
+
+/*
+ * qc_attach - make /dev/mapper/<name> of an image and its backing chain.
+ * Every layer is opened and locked (the top for writing unless read_only), and the very
+ * descriptors that carry the locks are handed to the kernel, so that an image stays locked for as
+ * long as the device lives, whatever becomes of this process.  An image left dirty is repaired
+ * first; one marked corrupt is refused for writing.
+ * On failure no device and no lock is left.  A device of that name that an attach killed
+ * half-way left without a table is taken over.
+ * Returns 0, -EEXIST (the name is in use), -EBUSY (an image is in use), -EUCLEAN (corrupt),
+ * -ECANCELED, ...
+ */
+int qc_attach(const char *image, const struct qc_attach_options *options, struct qc_error *err);
+
+/*
+ * qc_detach - remove a qchain device.
+ * When this returns 0 the module has written everything back and let go of the images; locks
+ * are gone.  -ENODEV: no such device or not a qchain device; -EBUSY: in use, nothing
+ * was done; -EIO: removed, but the module could not write everything back.
+ */
+int qc_detach(const char *name, struct qc_error *err);
+
+/*
+ * Refuse a chain whose top cannot be written as it is: marked dirty (repair first) or
+ * corrupt.  -EUCLEAN.
+ */
+int qc_check_writable(const struct qc_chain *chain, struct qc_error *err);
+
+/* Name of the qchain device that has the image in @store as a layer, or NULL.  Free it. */
+char *qc_find_user(const struct qc_store *store);
+
+#endif /* QCHAIN_ATTACH_H */

@@ -1,0 +1,231 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+/* New images: header, refcount structures and an empty L1 table. */
+#include <errno.h>
+
+#include "create.h"
+#include "locks.h"
+#include "refcount.h"
+
+#define FEATURE_NAME_ENTRY 48
+#define FEATURE_NAMES_MIN_CLUSTER 4096	/* below, the table would take up the header's room */
+
+static bool is_power_of_two(u64 value)
+{
+	return value && !(value & (value - 1));
+}
+
+static int add_feature_names(struct qc_header *h)
+{
+	CLEANUP_FREE u8 *table = calloc(qc_nb_features, FEATURE_NAME_ENTRY);
+
+	if (!table)
+		return -ENOMEM;
+	for (size_t i = 0; i < qc_nb_features; i++) {
+		u8 *entry = table + i * FEATURE_NAME_ENTRY;
+
+		entry[0] = qc_features[i].type;
+		entry[1] = qc_features[i].bit;
+		memcpy(entry + 2, qc_features[i].name, strlen(qc_features[i].name));
+	}
+	return qc_header_set_extension(h, QC_EXT_FEATURE_NAMES, table,
+				       qc_nb_features * FEATURE_NAME_ENTRY);
+}
+
+static int check_version2(const struct qc_create_options *o, const char *path,
+			  struct qc_error *err)
+{
+	static const char remedy[] = "use version 3 (compat=1.1)";
+
+	if (o->lazy_refcounts)
+		return qc_fail(err, EINVAL, path, remedy, "version 2 has no lazy refcounts");
+	if (o->compression != QC_COMPRESSION_ZLIB)
+		return qc_fail(err, EINVAL, path, remedy, "version 2 compresses with zlib only");
+	if (o->refcount_bits && o->refcount_bits != 16)
+		return qc_fail(err, EINVAL, path, remedy, "version 2 has 16-bit refcounts only");
+	return 0;
+}
+
+static int fill_extensions(struct qc_header *h, const struct qc_create_options *o,
+			   const char *path, struct qc_error *err)
+{
+	int ret = 0;
+
+	if (o->backing) {
+		h->backing = strdup(o->backing);
+		if (!h->backing)
+			return qc_fail_nomem(err, path);
+		ret = qc_header_set_extension(h, QC_EXT_BACKING_FORMAT, o->backing_format,
+					      strlen(o->backing_format));
+	}
+	if (!ret && h->version >= 3 && qc_cluster_size(h) >= FEATURE_NAMES_MIN_CLUSTER)
+		ret = add_feature_names(h);
+	return ret ? qc_fail_nomem(err, path) : 0;
+}
+
+/* Everything of the header but where things lie. */
+static int fill_header(struct qc_header *h, const struct qc_create_options *o, const char *path,
+		       struct qc_error *err)
+{
+	u64 cluster_size = o->cluster_size ? o->cluster_size : 65536;
+	u32 refcount_bits = o->refcount_bits ? o->refcount_bits : 16;
+	u64 l1_size;
+	int ret;
+
+	if (!is_power_of_two(cluster_size) || cluster_size < 1U << QC_MIN_CLUSTER_BITS ||
+	    cluster_size > 1U << QC_MAX_CLUSTER_BITS)
+		return qc_fail(err, EINVAL, path, "use a power of two from 512 to 2M",
+			       "bad cluster size %llu", cluster_size);
+	if (!is_power_of_two(refcount_bits) || refcount_bits > 64)
+		return qc_fail(err, EINVAL, path, "use a power of two from 1 to 64",
+			       "bad refcount width %u", refcount_bits);
+	if (o->backing && !o->backing_format)
+		return qc_fail(err, EINVAL, path, "say -F qcow2 or -F raw",
+			       "the format of the backing file is not given");
+	if (o->backing && strlen(o->backing) > QC_MAX_BACKING_NAME)
+		return qc_fail(err, EINVAL, path, "use a shorter name, relative to the image",
+			       "the backing file's name has more than %d bytes",
+			       QC_MAX_BACKING_NAME);
+	if (o->size > INT64_MAX - QC_SECTOR_SIZE)
+		return qc_fail(err, EINVAL, path, NULL, "bad size %llu", o->size);
+
+	h->version = o->version ? o->version : 3;
+	h->length = QC_V2_HEADER_LENGTH;
+	if (h->version == 2) {
+		ret = check_version2(o, path, err);
+		if (ret < 0)
+			return ret;
+	} else if (h->version == 3) {
+		/* Room for the compression type, padded. */
+		h->length = QC_V3_HEADER_LENGTH + 8;
+	} else {
+		return qc_fail(err, EINVAL, path, "use 2 or 3", "bad version %u", h->version);
+	}
+	h->cluster_bits = __builtin_ctzll(cluster_size);
+	h->refcount_order = __builtin_ctz(refcount_bits);
+	h->size = qc_round_up(o->size, QC_SECTOR_SIZE);
+	h->compression = o->compression;
+	if (o->compression != QC_COMPRESSION_ZLIB)
+		h->incompatible |= QC_INCOMPAT_COMPRESSION;
+	if (o->lazy_refcounts)
+		h->compatible |= QC_COMPAT_LAZY_REFCOUNTS;
+
+	l1_size = qc_div_round_up(h->size, (u64)qc_l2_entries(h) << h->cluster_bits);
+	if (l1_size * sizeof(u64) > QC_MAX_L1_BYTES)
+		return qc_fail(err, EFBIG, path, "use a larger cluster size",
+			       "a size of %llu bytes is too large for clusters of %llu bytes",
+			       h->size, cluster_size);
+	h->l1_size = l1_size;
+	return fill_extensions(h, o, path, err);
+}
+
+/* Everything below layout->first is in use, once. */
+static int fill_block(void *ctx, void *block, u64 first, struct qc_error *err)
+{
+	const struct qc_header *h = ((void **)ctx)[0];
+	const struct qc_refcount_layout *layout = ((void **)ctx)[1];
+
+	(void)err;
+	for (u64 i = 0; i < qc_refblock_entries(h) && first + i < layout->first; i++)
+		qc_refcount_set(block, h->refcount_order, i, 1);
+	return 0;
+}
+
+/* Cluster 0 is the header, then comes the L1 table, then the refcount structures. */
+static int write_image(struct qc_store *store, struct qc_header *h, struct qc_error *err)
+{
+	u64 l1_clusters = qc_div_round_up(h->l1_size * sizeof(u64), qc_cluster_size(h));
+	struct qc_refcount_layout layout;
+	void *ctx[] = { h, &layout };
+	CLEANUP_FREE u8 *zeroes = NULL;
+	int ret;
+
+	/* An image of size 0 has an L1 table too, so that it can be grown. */
+	if (!l1_clusters)
+		l1_clusters = 1;
+	if (!h->l1_size)
+		h->l1_size = 1;
+
+	h->l1_offset = qc_cluster_size(h);
+	ret = qc_refcount_layout(h, 1 + l1_clusters, &layout);
+	if (ret < 0)
+		return qc_fail(err, -ret, store->path, "use a larger cluster size",
+			       "the refcount table would be too large");
+	ret = qc_store_resize(store, layout.end << h->cluster_bits, err);
+	if (ret < 0)
+		return ret;
+
+	zeroes = calloc(1, qc_cluster_size(h));
+	if (!zeroes)
+		return qc_fail_nomem(err, store->path);
+	/* A device still has its old contents there. */
+	for (u64 i = 0; i < l1_clusters; i++) {
+		ret = qc_store_write(store, h->l1_offset + (i << h->cluster_bits), zeroes,
+				     qc_cluster_size(h), err);
+		if (ret < 0)
+			return ret;
+	}
+	ret = qc_refcount_build(store, h, &layout, fill_block, ctx, err);
+	if (ret < 0)
+		return ret;
+	h->reftable_offset = layout.first << h->cluster_bits;
+	h->reftable_clusters = layout.table_clusters;
+	return qc_header_write(h, store, err);
+}
+
+/* Refuse to overwrite what the user may not have meant. */
+static int check_existing(const struct qc_store *store, const struct qc_create_options *o,
+			  struct qc_error *err)
+{
+	CLEANUP_FREE char *type = NULL;
+	u8 magic[4] = { 0 };
+	int ret;
+
+	if (o->force)
+		return 0;
+	if (!store->is_bdev)
+		return qc_fail(err, EEXIST, store->path,
+			       "choose another name, or say --force", "exists already");
+	ret = qc_store_read(store, 0, magic, sizeof(magic), err);
+	if (!ret)
+		ret = qc_store_signature(store, &type, err);
+	if (ret < 0)
+		return ret;
+	if (type || qc_header_magic(magic))
+		return qc_fail(err, EEXIST, store->path, "wipe it, or say --force",
+			       "the device holds data: %s", type ? type : "qcow2");
+	return 0;
+}
+
+int qc_create(const char *path, const struct qc_create_options *o, struct qc_error *err)
+{
+	CLEANUP_HEADER struct qc_header *h = calloc(1, sizeof(*h));
+	CLEANUP_STORE struct qc_store *store = NULL;
+	bool created = true;
+	int ret;
+
+	if (!h)
+		return qc_fail_nomem(err, path);
+	ret = fill_header(h, o, path, err);
+	if (ret < 0)
+		return ret;
+
+	ret = qc_store_open(path, QC_OPEN_WRITE | QC_OPEN_CREATE, &store, err);
+	if (ret == -EEXIST) {
+		created = false;
+		ret = qc_store_open(path, QC_OPEN_WRITE | QC_OPEN_EXCL, &store, err);
+	}
+	if (ret < 0)
+		return ret;
+
+	ret = qc_lock(store, QC_LOCK_WRITE, err);
+	if (!ret && !created)
+		ret = check_existing(store, o, err);
+	/* Old bytes would otherwise show through in clusters that are allocated later. */
+	if (!ret && !created && !store->is_bdev)
+		ret = qc_store_resize(store, 0, err);
+	if (!ret)
+		ret = write_image(store, h, err);
+	if (ret < 0 && created)
+		unlink(path);
+	return ret;
+}

@@ -1,0 +1,68 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * Device-mapper devices of the qchain target, through libdevmapper.
+ *
+ * Functions need root, sleep, and return 0 or a negative errno with @err set.
+ * libdevmapper keeps state per process: one thread at a time.
+ */
+#ifndef QCHAIN_DM_H
+#define QCHAIN_DM_H
+
+#include "error.h"
+#include "util.h"
+
+#define QC_DM_UUID_PREFIX "QCHAIN-"
+#define QC_DM_MAX_NAME 120	/* with the prefix it has to fit into dm's 128 for a uuid */
+
+struct qc_dm_device {
+	bool exists;
+	bool ours;		/* the uuid has our prefix */
+	bool live;		/* it has a table in use */
+	bool suspended;
+	bool read_only;
+	int open_count;
+	u32 major, minor;
+};
+
+/* A name that dm, udev and a shell take as it is.  -EINVAL says what is wrong. */
+int qc_dm_check_name(const char *name, struct qc_error *err);
+
+/*
+ * Keep other qchain programs from creating or removing devices until *@fd is closed
+ * (also by the end of the process).  Waits.
+ */
+int qc_dm_serialise(int *fd, struct qc_error *err);
+
+int qc_dm_query(const char *name, struct qc_dm_device *device, struct qc_error *err);
+
+/*
+ * Create a device with a table and start it; its node exists when this returns.  On failure
+ * the device is gone again and @err has the module's own reason where the kernel log tells.
+ */
+int qc_dm_create(const char *name, u64 sectors, const char *params, bool read_only,
+		 struct qc_error *err);
+
+/* Remove a device; its node and its table are gone when this returns.  -EBUSY when open. */
+int qc_dm_remove(const char *name, struct qc_error *err);
+
+/* Whether udev makes the nodes here, and opens devices when they change. */
+bool qc_dm_udev_runs(void);
+
+/* Path of the device's node, a new string; NULL without memory. */
+char *qc_dm_node(const char *name);
+
+/* Table or status line of the device's only target, without start, length and type. */
+int qc_dm_table(const char *name, u64 *sectors, char **params, struct qc_error *err);
+int qc_dm_status(const char *name, u64 *sectors, char **params, struct qc_error *err);
+
+struct qc_dm_names {
+	char **list;		/* sorted */
+	size_t count;
+};
+
+/* All devices with our prefix. */
+int qc_dm_list(struct qc_dm_names *names, struct qc_error *err);
+void qc_dm_names_free(struct qc_dm_names *names);
+#define CLEANUP_DM_NAMES __attribute__((cleanup(qc_dm_names_free)))
+
+#endif /* QCHAIN_DM_H */
