@@ -11,7 +11,7 @@ help_text := \
 'make deps             install what building and testing need (Debian 12)' '' \
 'make check            build and run all tests' '' \
 'make demo             the main job on a real chain, in the test VM' '' \
-'make bench            measure against the alternatives, in the test VM' '' \
+'make bench            measure against the alternatives, in the test VM (BENCH=--full)' '' \
 'make checkpatch       the kernel'"'"'s checkpatch.pl --strict over all C source' '' \
 'make sparse           sparse over the module (C=1, C=2 and W=1 work with "make module" too)' '' \
 'make selftests        build the kernel selftests and their runner into build/selftests' '' \
@@ -90,19 +90,15 @@ demo: deps
 	tools/demo
 
 bench: deps
-	tests/bench/run
+	$(MAKE) module KVER=$$(tools/vm --kernel 6.12 --release)
+	tests/bench/run $(BENCH)
 
 install: install-userspace install-dkms $(if $(want_module)$(have_headers),install-module)
 
 install-userspace: userspace
 	$(MAKE) -C userspace O=$(build)/userspace DESTDIR=$(DESTDIR) PREFIX=$(PREFIX) install
-	install -d $(DESTDIR)$(PREFIX)/share/man/man8
-	install -m 644 Documentation/man/*.8 $(DESTDIR)$(PREFIX)/share/man/man8/
-	install -D -m 644 userspace/bash-completion/qchain \
-		$(DESTDIR)$(PREFIX)/share/bash-completion/completions/qchain
-	for unit in $(wildcard userspace/systemd/*.service userspace/systemd/*.socket); do \
-		install -D -m 644 -t $(DESTDIR)$(PREFIX)/lib/systemd/system $$unit; \
-	done
+	$(foreach unit,$(wildcard userspace/systemd/*), \
+		install -D -m 644 -t $(DESTDIR)$(PREFIX)/lib/systemd/system $(unit) &&) :
 
 install-dkms: dkms_dir = $(DESTDIR)/usr/src/qchain-$(VERSION)
 install-dkms:

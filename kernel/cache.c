@@ -55,9 +55,16 @@ unsigned long qc_cache_limit(void)
 }
 
 /* What a block costs, as counted against the bound. */
+static unsigned long evict(unsigned long scan);
+
 static long block_cost(const struct qc_block *block)
 {
 	return sizeof(*block) + qc_cache_block_size(block->cache);
+}
+
+bool qc_cache_is_short(void)
+{
+	return READ_ONCE(data_pool->curr_nr) < RESERVE_BLOCKS / 2;
 }
 
 static void *data_alloc(const struct qc_cache *cache, bool *reserve)
@@ -65,7 +72,11 @@ static void *data_alloc(const struct qc_cache *cache, bool *reserve)
 	void *data = kmalloc(qc_cache_block_size(cache), GFP_NOIO | __GFP_NOWARN | __GFP_NORETRY);
 
 	*reserve = !data;
-	return data ?: mempool_alloc(data_pool, GFP_NOIO);
+	if (data)
+		return data;
+	/* Clean blocks may hold what is left of the reserve. */
+	evict(EVICT_BATCH);
+	return mempool_alloc(data_pool, GFP_NOIO);
 }
 
 static void data_free(void *data, bool reserve)
@@ -108,11 +119,12 @@ static void block_free_rcu(struct rcu_head *rcu)
 static void block_detach(struct qc_block *block)
 {
 	lockdep_assert_held(&cache_lock);
+	if (test_and_set_bit(QC_BLOCK_DETACHED, &block->flags))
+		return;
 	hlist_del_rcu(&block->hash);
 	list_del_init(&block->lru);
 	list_del_init(&block->siblings);
 	atomic_long_sub(block_cost(block), &cached_bytes);
-	set_bit(QC_BLOCK_DETACHED, &block->flags);
 }
 
 /* Evict one block when nobody holds it; cache_lock held. */
@@ -122,8 +134,13 @@ static bool block_evict(struct qc_block *block)
 	    test_bit(QC_BLOCK_WRITEBACK, &block->flags) ||
 	    atomic_cmpxchg(&block->pins, 0, -1) != 0)
 		return false;
-	/* A pin before the exchange may have made it dirty and let go again. */
-	if (test_bit(QC_BLOCK_DIRTY, &block->flags)) {
+	/*
+	 * A pin before the exchange may have made it dirty and let go again.  A commit sets
+	 * WRITEBACK before it clears DIRTY, so look in the other order.
+	 */
+	smp_mb__after_atomic();
+	if (test_bit_acquire(QC_BLOCK_DIRTY, &block->flags) ||
+	    test_bit(QC_BLOCK_WRITEBACK, &block->flags)) {
 		atomic_set(&block->pins, 0);
 		return false;
 	}
@@ -226,7 +243,7 @@ static struct qc_block *find_or_insert(struct qc_cache *cache, u64 index, struct
 		block = fresh;
 		hlist_add_head_rcu(&block->hash, hash_chain(cache, index));
 		list_add(&block->lru, &lru_list);
-		list_add(&block->siblings, &cache->blocks);
+		list_add_tail(&block->siblings, &cache->blocks);
 		atomic_long_add(block_cost(block), &cached_bytes);
 	}
 	spin_unlock(&cache_lock);
@@ -352,12 +369,23 @@ void qc_cache_forget(struct qc_cache *cache, u64 first, u64 last)
 
 void qc_cache_drop_clean(struct qc_cache *cache)
 {
-	struct qc_block *block, *next;
+	struct qc_block *block;
+	unsigned int n;
+	LIST_HEAD(seen);
 
-	spin_lock(&cache_lock);
-	list_for_each_entry_safe(block, next, &cache->blocks, siblings)
-		block_evict(block);
-	spin_unlock(&cache_lock);
+	do {
+		spin_lock(&cache_lock);
+		for (n = 0; n < EVICT_BATCH && !list_empty(&cache->blocks); n++) {
+			block = list_first_entry(&cache->blocks, struct qc_block, siblings);
+			if (!block_evict(block))
+				list_move(&block->siblings, &seen);
+		}
+		/* Blocks that stay go back when all have been looked at. */
+		if (!n)
+			list_splice_init(&seen, &cache->blocks);
+		spin_unlock(&cache_lock);
+		cond_resched();
+	} while (n);
 }
 
 void qc_cache_init(struct qc_cache *cache, unsigned int block_bits,
@@ -371,23 +399,29 @@ void qc_cache_init(struct qc_cache *cache, unsigned int block_bits,
 
 void qc_cache_destroy(struct qc_cache *cache)
 {
-	struct qc_block *block, *next;
+	struct qc_block *block;
+	unsigned int n;
 
-	spin_lock(&cache_lock);
-	list_for_each_entry_safe(block, next, &cache->blocks, siblings) {
-		WARN_ON_ONCE(atomic_read(&block->pins) > 0);
-		list_del_init(&block->dirty);
-		qc_block_clear_dirty(block);
-		forget(block);
-	}
-	spin_unlock(&cache_lock);
+	do {
+		spin_lock(&cache_lock);
+		for (n = 0; n < EVICT_BATCH && !list_empty(&cache->blocks); n++) {
+			block = list_first_entry(&cache->blocks, struct qc_block, siblings);
+			WARN_ON_ONCE(atomic_read(&block->pins) > 0);
+			list_del_init(&block->dirty);
+			qc_block_clear_dirty(block);
+			forget(block);
+		}
+		spin_unlock(&cache_lock);
+		cond_resched();
+	} while (n);
 	/* The freeing callbacks look at nothing of the cache, but peeking readers do. */
 	synchronize_rcu();
 }
 
 static unsigned long shrink_count(struct shrinker *s, struct shrink_control *sc)
 {
-	unsigned long clean = qc_cache_bytes() - min(qc_cache_dirty_bytes(), qc_cache_bytes());
+	unsigned long bytes = qc_cache_bytes(), dirty = min(qc_cache_dirty_bytes(), bytes);
+	unsigned long clean = bytes - dirty;
 
 	return clean >> QC_BLOCK_MAX_BITS ?: SHRINK_EMPTY;
 }

@@ -139,6 +139,9 @@ unsigned long qc_cache_bytes(void);
 unsigned long qc_cache_dirty_bytes(void);
 unsigned long qc_cache_limit(void);
 
+/* Is memory so short that dirty blocks should be written to get them back?  Any context. */
+bool qc_cache_is_short(void);
+
 int qc_cache_module_init(void);
 void qc_cache_module_exit(void);
 

@@ -10,6 +10,8 @@
 #ifndef QCHAIN_CHAIN_H
 #define QCHAIN_CHAIN_H
 
+#include <linux/mempool.h>
+
 #include "image.h"
 
 struct qc_backing;
@@ -18,6 +20,7 @@ struct qc_chain {
 	struct qc_image *top;
 	struct qc_backing *backing;	/* NULL: none */
 	u64 backing_size;		/* bytes; beyond, unallocated reads as zeroes */
+	mempool_t gathers;		/* copy.c */
 };
 
 /* ---- backing.c ---- */
@@ -84,7 +87,8 @@ int qc_chain_write(struct qc_chain *chain, u64 pos, u64 len, const struct bio_ve
 int qc_chain_discard(struct qc_chain *chain, u64 pos, u64 len);
 int qc_chain_zero(struct qc_chain *chain, u64 pos, u64 len, bool keep);
 
-int qc_copy_module_init(void);
-void qc_copy_module_exit(void);
+/* The memory that writes to the chain need to get on.  Process context, sleep.  -ENOMEM. */
+int qc_chain_init(struct qc_chain *chain);
+void qc_chain_exit(struct qc_chain *chain);
 
 #endif /* QCHAIN_CHAIN_H */

@@ -52,7 +52,7 @@ void qc_commit_dirty(struct qc_image *image, struct qc_block *block, enum qc_dir
 	if (qc_block_set_dirty(block) && !test_bit(QC_BLOCK_WRITEBACK, &block->flags))
 		list_add_tail(&block->dirty, &image->dirty[class]);
 	if (!image->closing)
-		queue_delayed_work(qc_release_wq, &image->commit_work, COMMIT_PERIOD);
+		queue_delayed_work(image->wq, &image->commit_work, COMMIT_PERIOD);
 }
 
 int qc_commit_free(struct qc_image *image, u64 cluster, u64 count, bool table)
@@ -179,12 +179,14 @@ void qc_commit_discard(struct qc_image *image, u64 pos, u64 len)
 	qc_cache_forget(&image->cache, first, last);
 }
 
-static void release_run(struct qc_image *image, u64 cluster, u64 count)
+static void release_run(struct qc_image *image, u64 cluster, u64 count, bool table)
 {
 	if (image->discard_passdown)
 		qc_store_discard(image->store, cluster << image->cluster_bits,
 				 count << image->cluster_bits);
 	mutex_lock(&image->lock);
+	if (table)
+		qc_tables_clear(image, cluster, count);
 	qc_refcount_lower(image, cluster, count);
 	mutex_unlock(&image->lock);
 }
@@ -211,7 +213,7 @@ static void release(struct qc_image *image, const struct qc_freed *freed)
 			mutex_unlock(&image->lock);
 		} else {
 			mutex_unlock(&image->lock);
-			release_run(image, cluster, run);
+			release_run(image, cluster, run, freed->table);
 		}
 		cluster += run;
 		cond_resched();
@@ -245,7 +247,7 @@ static void batch_grace_over(struct rcu_head *rcu)
 {
 	struct batch *batch = container_of(rcu, struct batch, rcu);
 
-	queue_work(qc_release_wq, &batch->work);
+	queue_work(batch->image->wq, &batch->work);
 }
 
 /* Step 5. */
@@ -351,16 +353,26 @@ int qc_commit_and_release(struct qc_image *image)
 	return error;
 }
 
+int qc_commit_quiesce(struct qc_image *image)
+{
+	/* Once for what is dirty, once for the refcounts that this released. */
+	int error = qc_commit_and_release(image) ?: qc_commit_and_release(image);
+
+	if (image->writable && image->format == QC_QCOW2)
+		cancel_delayed_work_sync(&image->commit_work);
+	return error;
+}
+
 int qc_commit_throttle(struct qc_image *image)
 {
 	unsigned long dirty = qc_cache_dirty_bytes(), limit = qc_cache_limit();
 
 	if (!READ_ONCE(image->unclean))
 		return 0;
-	if (dirty > limit / 2 || READ_ONCE(image->freed_runs) > FREED_MAX)
+	if (dirty > limit / 2 || READ_ONCE(image->freed_runs) > FREED_MAX || qc_cache_is_short())
 		return qc_commit(image);
 	if (dirty > limit / 4)
-		mod_delayed_work(qc_release_wq, &image->commit_work, 0);
+		mod_delayed_work(image->wq, &image->commit_work, 0);
 	return 0;
 }
 
@@ -370,7 +382,7 @@ static void commit_work(struct work_struct *work)
 
 	/* What failed stays dirty, and is tried again. */
 	if (qc_commit(image) && !image->closing)
-		queue_delayed_work(qc_release_wq, &image->commit_work, COMMIT_PERIOD);
+		queue_delayed_work(image->wq, &image->commit_work, COMMIT_PERIOD);
 }
 
 int qc_writer_open(struct qc_image *image)
@@ -388,11 +400,11 @@ int qc_writer_open(struct qc_image *image)
 		INIT_LIST_HEAD(&image->dirty[class]);
 	INIT_LIST_HEAD(&image->freed);
 	INIT_DELAYED_WORK(&image->commit_work, commit_work);
+	qc_count_init(image);
 
 	image->bounce = kmalloc(BOUNCE_BYTES, GFP_KERNEL);
-	if (!image->bounce)
-		return -ENOMEM;
-	error = init_srcu_struct(&image->in_flight);
+	image->wq = alloc_workqueue("qchain-image", WQ_MEM_RECLAIM | WQ_UNBOUND, 0);
+	error = image->bounce && image->wq ? init_srcu_struct(&image->in_flight) : -ENOMEM;
 	if (!error) {
 		error = qc_refcount_open(image);
 		if (error) {
@@ -400,8 +412,12 @@ int qc_writer_open(struct qc_image *image)
 			cleanup_srcu_struct(&image->in_flight);
 		}
 	}
-	if (error)
+	if (error) {
+		if (image->wq)
+			destroy_workqueue(image->wq);
+		image->wq = NULL;
 		kfree(image->bounce);
+	}
 	return error;
 }
 
@@ -414,10 +430,9 @@ void qc_writer_close(struct qc_image *image)
 	mutex_lock(&image->lock);
 	image->closing = true;
 	mutex_unlock(&image->lock);
-	cancel_delayed_work_sync(&image->commit_work);
+	cancel_work_sync(&image->count_work);
 
-	/* Once for what is dirty, once for the refcounts that this released. */
-	error = qc_commit_and_release(image) ?: qc_commit_and_release(image);
+	error = qc_commit_quiesce(image);
 	wait_event(image->batches_wait, !atomic_read(&image->batches));
 	if (error) {
 		qc_err("image on %u:%u inode %llu was not written back: error %d; check it",
@@ -434,5 +449,6 @@ void qc_writer_close(struct qc_image *image)
 	list_for_each_entry_safe(freed, next, &image->freed, list)
 		kfree(freed);
 	qc_refcount_close(image);
+	destroy_workqueue(image->wq);
 	kfree(image->bounce);
 }

@@ -3,11 +3,11 @@
  * Compressed clusters.  Section "Cluster mapping", "Compressed Clusters Descriptor".
  *
  * The module has a few decompressors with buffers large enough for the largest cluster
- * of any image opened so far; a reader that finds none free waits for one, which
- * somebody is running with.  Each remembers the cluster it holds, so that small reads in
+ * of any image opened so far, which readers use in turn.  Each remembers the cluster it holds, so that small reads in
  * sequence decompress it once.
  */
 #include <linux/highmem.h>
+#include <linux/sched/mm.h>
 #include <linux/slab.h>
 #include <linux/vmalloc.h>
 #include <linux/zlib.h>
@@ -17,12 +17,10 @@
 #include "image.h"
 
 #define DECOMPRESSORS	4
-#define READ_ALIGN	4096U		/* no store asks for more */
 
 struct decompressor {
-	struct mutex lock;
-	void *in, *out;			/* vmalloc()ed */
-	struct bio_vec *bvec;		/* of the pages of in */
+	struct mutex lock;		/* never held across I/O: stores may lie on each other */
+	void *out;			/* vmalloc()ed */
 	void *zlib, *zstd;		/* workspaces */
 	const struct qc_image *image;	/* what out holds; NULL: nothing */
 	u64 entry;
@@ -32,12 +30,6 @@ static struct decompressor decompressors[DECOMPRESSORS];
 static atomic_t next_decompressor;
 static size_t cluster_max;		/* bytes that every out can hold */
 static DEFINE_MUTEX(grow_lock);
-
-static size_t in_bytes(size_t cluster)
-{
-	/* The descriptor can name two clusters' worth of sectors; plus alignment. */
-	return 2 * cluster + 2 * READ_ALIGN;
-}
 
 bool qc_compressed_range(const struct qc_image *image, u64 entry, u64 *pos, u64 *len)
 {
@@ -76,66 +68,102 @@ static int inflate_zstd(struct decompressor *d, const void *in, size_t in_len, s
 	return zstd_decompress_dctx(dctx, d->out, out_len, in, frame) == out_len ? 0 : -EIO;
 }
 
-static int read_and_inflate(struct decompressor *d, struct qc_image *image, u64 entry)
+static void copy_out(const struct decompressor *d, u64 offset, const struct bio_vec *bvec,
+		     struct bvec_iter iter)
 {
-	struct bvec_iter iter = {};
-	u64 pos, len, start;
-	int error;
+	while (iter.bi_size) {
+		struct bio_vec bv = bvec_iter_bvec(bvec, iter);
 
-	if (!qc_compressed_range(image, entry, &pos, &len))
-		return -EIO;
-	start = round_down(pos, READ_ALIGN);
-	iter.bi_size = round_up(pos + len, READ_ALIGN) - start;
-	error = qc_store_rw_bvec(image->store, REQ_OP_READ, start, d->bvec, iter);
-	if (error)
-		return error;
-	invalidate_kernel_vmap_range(d->in, iter.bi_size);
-	if (image->compression == QCOW2_COMPRESSION_ZSTD)
-		return inflate_zstd(d, d->in + (pos - start), len, qc_cluster_size(image));
-	return inflate_zlib(d, d->in + (pos - start), len, qc_cluster_size(image));
+		memcpy_to_bvec(&bv, d->out + offset);
+		offset += bv.bv_len;
+		bvec_iter_advance(bvec, &iter, bv.bv_len);
+	}
 }
 
-/* One that holds the cluster already, or is free, or the next in turn. */
-static struct decompressor *decompressor_get(const struct qc_image *image, u64 entry)
+/* Serve the read from a decompressor that holds the cluster already. */
+static bool copy_remembered(const struct qc_image *image, u64 entry, u64 offset,
+			    const struct bio_vec *bvec, struct bvec_iter iter)
 {
 	struct decompressor *d;
+	bool found = false;
 	unsigned int i;
 
-	for (i = 0; i < DECOMPRESSORS; i++) {
+	for (i = 0; i < DECOMPRESSORS && !found; i++) {
 		d = &decompressors[i];
-		if (READ_ONCE(d->image) == image && READ_ONCE(d->entry) == entry) {
-			mutex_lock(&d->lock);
-			return d;
-		}
+		if (READ_ONCE(d->image) != image || READ_ONCE(d->entry) != entry)
+			continue;
+		mutex_lock(&d->lock);
+		found = d->image == image && d->entry == entry;
+		if (found)
+			copy_out(d, offset, bvec, iter);
+		mutex_unlock(&d->lock);
 	}
-	i = atomic_inc_return(&next_decompressor) % DECOMPRESSORS;
-	d = &decompressors[i];
+	return found;
+}
+
+static int inflate(struct qc_image *image, u64 entry, const void *in, size_t len, u64 offset,
+		   const struct bio_vec *bvec, struct bvec_iter iter)
+{
+	unsigned int turn = atomic_inc_return(&next_decompressor);
+	struct decompressor *d = &decompressors[turn % DECOMPRESSORS];
+	int error;
+
 	mutex_lock(&d->lock);
-	return d;
+	WRITE_ONCE(d->image, NULL);
+	if (image->compression == QCOW2_COMPRESSION_ZSTD)
+		error = inflate_zstd(d, in, len, qc_cluster_size(image));
+	else
+		error = inflate_zlib(d, in, len, qc_cluster_size(image));
+	if (!error) {
+		WRITE_ONCE(d->entry, entry);
+		WRITE_ONCE(d->image, image);
+		copy_out(d, offset, bvec, iter);
+	}
+	mutex_unlock(&d->lock);
+	return error;
+}
+
+/* Read @len bytes at @pos, both aligned to pages, into vmalloc()ed memory. */
+static int read_vmalloced(struct qc_store *store, u64 pos, void *in, size_t len)
+{
+	unsigned int i, pages = len >> PAGE_SHIFT;
+	struct bvec_iter iter = { .bi_size = len };
+	struct bio_vec *bvec = kvcalloc(pages, sizeof(*bvec), GFP_KERNEL);
+	int error;
+
+	if (!bvec)
+		return -ENOMEM;
+	for (i = 0; i < pages; i++)
+		bvec_set_page(&bvec[i], vmalloc_to_page(in + i * PAGE_SIZE), PAGE_SIZE, 0);
+	error = qc_store_rw_bvec(store, REQ_OP_READ, pos, bvec, iter);
+	invalidate_kernel_vmap_range(in, len);
+	kvfree(bvec);
+	return error;
 }
 
 int qc_decompress(struct qc_image *image, u64 entry, u64 offset,
 		  const struct bio_vec *bvec, struct bvec_iter iter)
 {
-	struct decompressor *d = decompressor_get(image, entry);
-	struct bio_vec bv;
-	int error = 0;
+	unsigned int noio;
+	u64 pos, len, start, end;
+	void *in;
+	int error = -ENOMEM;
 
-	if (d->image != image || d->entry != entry) {
-		WRITE_ONCE(d->image, NULL);
-		error = read_and_inflate(d, image, entry);
-		if (!error) {
-			WRITE_ONCE(d->entry, entry);
-			WRITE_ONCE(d->image, image);
-		}
-	}
-	while (!error && iter.bi_size) {
-		bv = bvec_iter_bvec(bvec, iter);
-		memcpy_to_bvec(&bv, d->out + offset);
-		offset += bv.bv_len;
-		bvec_iter_advance(bvec, &iter, bv.bv_len);
-	}
-	mutex_unlock(&d->lock);
+	if (copy_remembered(image, entry, offset, bvec, iter))
+		return 0;
+	if (!qc_compressed_range(image, entry, &pos, &len))
+		return -EIO;
+	start = round_down(pos, PAGE_SIZE);
+	end = round_up(pos + len, PAGE_SIZE);
+
+	noio = memalloc_noio_save();
+	in = vmalloc(end - start);
+	if (in)
+		error = read_vmalloced(image->store, start, in, end - start);
+	if (!error)
+		error = inflate(image, entry, in + (pos - start), len, offset, bvec, iter);
+	vfree(in);
+	memalloc_noio_restore(noio);
 	return error;
 }
 
@@ -153,9 +181,7 @@ void qc_decompress_forget(const struct qc_image *image)
 
 static void decompressor_free(struct decompressor *d)
 {
-	vfree(d->in);
 	vfree(d->out);
-	kvfree(d->bvec);
 	kvfree(d->zlib);
 	kvfree(d->zstd);
 }
@@ -163,26 +189,18 @@ static void decompressor_free(struct decompressor *d)
 /* Give @d buffers for clusters of @cluster bytes; as it was on failure. */
 static int decompressor_grow(struct decompressor *d, size_t cluster)
 {
-	unsigned int i, pages = DIV_ROUND_UP(in_bytes(cluster), PAGE_SIZE);
 	struct decompressor old = *d, new = {
-		.in = vmalloc(pages * PAGE_SIZE),
 		.out = vmalloc(cluster),
-		.bvec = kvcalloc(pages, sizeof(*new.bvec), GFP_KERNEL),
 		.zlib = kvmalloc(zlib_inflate_workspacesize(), GFP_KERNEL),
 		.zstd = kvmalloc(zstd_dctx_workspace_bound(), GFP_KERNEL),
 	};
 
-	if (!new.in || !new.out || !new.bvec || !new.zlib || !new.zstd) {
+	if (!new.out || !new.zlib || !new.zstd) {
 		decompressor_free(&new);
 		return -ENOMEM;
 	}
-	for (i = 0; i < pages; i++)
-		bvec_set_page(&new.bvec[i], vmalloc_to_page(new.in + i * PAGE_SIZE), PAGE_SIZE, 0);
-
 	mutex_lock(&d->lock);
-	d->in = new.in;
 	d->out = new.out;
-	d->bvec = new.bvec;
 	d->zlib = new.zlib;
 	d->zstd = new.zstd;
 	d->image = NULL;

@@ -17,7 +17,6 @@
  * Nothing is on stable storage before qc_commit().
  */
 #include <linux/highmem.h>
-#include <linux/mempool.h>
 #include <linux/slab.h>
 
 #include "chain.h"
@@ -25,7 +24,7 @@
 
 #define GATHER_PAGES	16	/* copied at once: 64 KiB with 4 KiB pages */
 #define GATHER_BVECS	64
-#define GATHERS		8	/* kept in reserve for the whole module */
+#define GATHERS		2	/* kept in reserve for each chain */
 #define WRITE_MAX	SZ_4M	/* range-locked at once */
 
 /*
@@ -40,8 +39,6 @@ struct gather {
 	struct bio_vec bvec[GATHER_BVECS];
 	struct page *pages[GATHER_PAGES];
 };
-
-static mempool_t *gather_pool;
 
 int qc_chain_lookup(struct qc_chain *chain, u64 pos, u64 len, struct qc_extent *extent)
 {
@@ -221,7 +218,7 @@ static int fill_clusters(struct qc_chain *chain, u64 host, bool fresh, u64 pos, 
 	struct qc_image *top = chain->top;
 	u64 start = round_down(pos, qc_cluster_size(top));
 	u64 end = round_up(pos + len, qc_cluster_size(top));
-	struct gather *g = mempool_alloc(gather_pool, GFP_NOIO);
+	struct gather *g = mempool_alloc(&chain->gathers, GFP_NOIO);
 	int token = qc_in_flight_enter(&top->in_flight);
 	int error;
 
@@ -240,7 +237,7 @@ static int fill_clusters(struct qc_chain *chain, u64 host, bool fresh, u64 pos, 
 	if (!error)
 		error = gather_flush(g);
 	qc_in_flight_leave(&top->in_flight, token);
-	mempool_free(g, gather_pool);
+	mempool_free(g, &chain->gathers);
 	return error;
 }
 
@@ -478,13 +475,12 @@ static void *gather_alloc(gfp_t gfp, void *data)
 	return g;
 }
 
-int qc_copy_module_init(void)
+int qc_chain_init(struct qc_chain *chain)
 {
-	gather_pool = mempool_create(GATHERS, gather_alloc, gather_free, NULL);
-	return gather_pool ? 0 : -ENOMEM;
+	return mempool_init(&chain->gathers, GATHERS, gather_alloc, gather_free, NULL);
 }
 
-void qc_copy_module_exit(void)
+void qc_chain_exit(struct qc_chain *chain)
 {
-	mempool_destroy(gather_pool);
+	mempool_exit(&chain->gathers);
 }

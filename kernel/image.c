@@ -11,15 +11,20 @@
 #include "log.h"
 
 /*
- * All images of the module.  The lock is held while an image is opened, so that two
- * tables cannot open it twice, and not while one is closed: an image whose last
- * reference is gone stays in the list until everything is on disk, and whoever
- * wants to open it waits.
+ * All images of the module.  The lock is never held across I/O: an image being opened is in
+ * the list and busy, one whose last reference is gone stays in it until everything is on
+ * disk, and whoever wants it meanwhile waits.
  */
 static DEFINE_MUTEX(registry_lock);
 static LIST_HEAD(registry);
 static DECLARE_WAIT_QUEUE_HEAD(registry_wait);
-static atomic_t closed;			/* counts images that left the list */
+static atomic_t changes;		/* counts what waiters wait for */
+
+static void registry_changed(void)
+{
+	atomic_inc(&changes);
+	wake_up_all(&registry_wait);
+}
 
 static const struct {
 	u64 bit;
@@ -84,8 +89,7 @@ static int refuse_features(const u8 *raw, u32 header_length, u64 unknown, char *
 	return -EOPNOTSUPP;
 }
 
-/* Does [@pos, @pos + @len) begin at a cluster and lie in the store (its last cluster may be cut)? */
-static bool table_ok(const struct qc_image *image, u64 pos, u64 len)
+bool qc_table_ok(const struct qc_image *image, u64 pos, u64 len)
 {
 	u64 size = round_up(qc_store_size(image->store), qc_cluster_size(image));
 
@@ -165,7 +169,7 @@ static int parse_header(struct qc_image *image, const u8 *raw, char **error)
 	if (image->size > BIT_ULL(62) || l1_bytes > QCOW2_MAX_L1_BYTES || covered < image->size)
 		return -EINVAL;
 	*error = "L1 table is misaligned or outside the image";
-	if (image->l1_size && !table_ok(image, image->l1_offset, l1_bytes))
+	if (image->l1_size && !qc_table_ok(image, image->l1_offset, l1_bytes))
 		return -EINVAL;
 
 	image->reftable_offset = be64_to_cpu(h->refcount_table_offset);
@@ -174,7 +178,7 @@ static int parse_header(struct qc_image *image, const u8 *raw, char **error)
 	*error = "refcount table is misaligned, too large or outside the image";
 	if (reftable_bytes > max_t(u64, QCOW2_MAX_REFTABLE_BYTES, qc_cluster_size(image)) ||
 	    (image->writable && (!image->reftable_clusters ||
-				 !table_ok(image, image->reftable_offset, reftable_bytes))))
+				 !qc_table_ok(image, image->reftable_offset, reftable_bytes))))
 		return -EINVAL;
 	image->reftable_entries = reftable_bytes / QCOW2_ENTRY_SIZE;
 	*error = "L1 table and refcount table overlap";
@@ -182,14 +186,14 @@ static int parse_header(struct qc_image *image, const u8 *raw, char **error)
 		return -EINVAL;
 
 	image->snapshots_offset = be64_to_cpu(h->snapshots_offset);
+	image->nb_snapshots = be32_to_cpu(h->nb_snapshots);
 	*error = "snapshot table is misaligned, too large or outside the image";
-	if (be32_to_cpu(h->nb_snapshots) > QCOW2_MAX_SNAPSHOTS ||
-	    (h->nb_snapshots && !table_ok(image, image->snapshots_offset, 1)))
+	if (image->nb_snapshots > QCOW2_MAX_SNAPSHOTS ||
+	    (image->nb_snapshots && !qc_table_ok(image, image->snapshots_offset, 1)))
 		return -EINVAL;
 	return 0;
 }
 
-/* An L1 entry is a cluster's position below 64 PB; the store's size is checked on use. */
 static int load_l1(struct qc_image *image)
 {
 	u64 *l1 = kvcalloc(max(image->l1_size, 1U), sizeof(*l1), GFP_KERNEL);
@@ -202,6 +206,7 @@ static int load_l1(struct qc_image *image)
 		kvfree(l1);
 		return error;
 	}
+	qc_l1_validate(image, l1);
 	smp_store_release(&image->l1, l1);
 	return 0;
 }
@@ -306,7 +311,7 @@ void qc_image_corrupt(struct qc_image *image, const char *what, u64 pos)
 	qc_err("image on %u:%u inode %llu is corrupt: %s at offset %#llx",
 	       MAJOR(image->id.dev), MINOR(image->id.dev), image->id.ino, what, pos);
 	if (image->writable)
-		queue_work(qc_wq, &image->corrupt_work);
+		queue_work(image->wq, &image->corrupt_work);
 }
 
 /* Fill a block of an image's cache with what lies on disk. */
@@ -354,36 +359,46 @@ static void image_free(struct qc_image *image)
 	kfree(image);
 }
 
+/* An image of which nothing has been read yet. */
 static struct qc_image *image_create(enum qc_format format, struct qc_store *store, bool writable,
 				     char **error)
 {
 	struct qc_image *image = kzalloc(sizeof(*image), GFP_KERNEL);
-	int r = 0;
 
-	if (!image) {
-		qc_store_put(store);
+	*error = "out of memory";
+	if (!image)
 		return ERR_PTR(-ENOMEM);
-	}
 	kref_init(&image->kref);
 	image->format = format;
 	image->store = store;
 	image->writable = writable;
 	qc_store_id(store, &image->id);
 	INIT_WORK(&image->corrupt_work, mark_corrupt);
+	return image;
+}
 
-	if (format == QC_RAW)
-		image->size = round_up(qc_store_size(store), SECTOR_SIZE);
-	else
+/* Read what is needed and not there yet; the image is busy.  On failure it can only be put. */
+static int image_load(struct qc_image *image, bool top, char **error)
+{
+	int r = 0;
+
+	if (image->format == QC_RAW) {
+		image->size = round_up(qc_store_size(image->store), SECTOR_SIZE);
+		return 0;
+	}
+	if (!image->cache.fill)
 		r = open_qcow2(image, error);
-	if (!r && writable && format == QC_QCOW2) {
+	if (!r && image->writable && !image->wq) {
 		*error = "cannot load the image's refcounts";
 		r = qc_writer_open(image);
 	}
-	if (r) {
-		image_free(image);
-		return ERR_PTR(r);
+	if (!r && top && !image->l1) {
+		*error = "cannot load the image's L1 table";
+		r = load_l1(image);
+		if (!r && image->writable)
+			r = qc_tables_load(image);
 	}
-	return image;
+	return r;
 }
 
 static struct qc_image *registry_find(const struct qc_store_id *id)
@@ -426,32 +441,39 @@ struct qc_image *qc_image_open(enum qc_format format, const char *name, bool wri
 	qc_store_id(store, &id);
 
 	mutex_lock(&registry_lock);
-	while ((image = registry_find(&id)) && !kref_get_unless_zero(&image->kref)) {
-		int seen = atomic_read(&closed);
+	while ((image = registry_find(&id)) &&
+	       (image->busy || !kref_get_unless_zero(&image->kref))) {
+		int seen = atomic_read(&changes);
 
 		mutex_unlock(&registry_lock);
-		wait_event(registry_wait, atomic_read(&closed) != seen);
+		wait_event(registry_wait, atomic_read(&changes) != seen);
 		mutex_lock(&registry_lock);
 	}
 	if (image) {
-		qc_store_put(store);
 		r = may_share(image, format, writable, md, error);
 	} else {
 		image = image_create(format, store, writable, error);
 		if (IS_ERR(image)) {
 			mutex_unlock(&registry_lock);
+			qc_store_put(store);
 			return image;
 		}
 		image->writer = writable ? md : NULL;
 		list_add(&image->list, &registry);
+		store = NULL;
 	}
-	if (!r && top && format == QC_QCOW2 && !image->l1) {
-		*error = "cannot load the image's L1 table";
-		r = load_l1(image);
-		if (!r && image->writable)
-			r = qc_tables_load(image);
-	}
+	image->busy = true;
 	mutex_unlock(&registry_lock);
+
+	if (!r)
+		r = image_load(image, top, error);
+
+	mutex_lock(&registry_lock);
+	image->busy = false;
+	registry_changed();
+	mutex_unlock(&registry_lock);
+	if (store)
+		qc_store_put(store);
 	if (r) {
 		qc_image_put(image);
 		return ERR_PTR(r);
@@ -459,19 +481,20 @@ struct qc_image *qc_image_open(enum qc_format format, const char *name, bool wri
 	return image;
 }
 
-/* The last reference is gone: nothing is in flight and nobody can find the image. */
+/*
+ * The last reference is gone: nothing is in flight and nobody can find the image.  Work
+ * that it still has is through when its queue is destroyed.
+ */
 static void image_close(struct kref *kref)
 {
 	struct qc_image *image = container_of(kref, struct qc_image, kref);
 
-	cancel_work_sync(&image->corrupt_work);
-	if (image->format == QC_QCOW2 && image->writable)
+	if (image->wq)
 		qc_writer_close(image);
 	mutex_lock(&registry_lock);
 	list_del(&image->list);
-	atomic_inc(&closed);
+	registry_changed();
 	mutex_unlock(&registry_lock);
-	wake_up_all(&registry_wait);
 	image_free(image);
 }
 

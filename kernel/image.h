@@ -86,6 +86,21 @@ struct qc_freed {
 	bool table;		/* may be cached as metadata */
 };
 
+/*
+ * A count that is made once, in the background, and kept up to date from then on: what lies
+ * below the cursor is in the sum.
+ */
+struct qc_count {
+	u64 cursor;		/* U64_MAX: all of it */
+	u64 sum;
+};
+
+static inline void qc_count_note(struct qc_count *count, u64 index, bool was, bool is)
+{
+	if (index < count->cursor)
+		count->sum += is - was;
+}
+
 /* A range of guest clusters locked by a slow change. */
 struct qc_range {
 	struct list_head list;
@@ -108,10 +123,12 @@ struct qc_image {
 	u64 l1_offset;
 	u32 l1_size;			/* entries */
 	u64 snapshots_offset;
+	u32 nb_snapshots;
 
 	/* registry (image.c) */
 	struct list_head list;
 	struct kref kref;
+	bool busy;			/* being opened: not to be used yet */
 	struct mapped_device *writer;	/* the device that may write */
 
 	struct qc_cache cache;		/* by store position >> block_bits */
@@ -149,6 +166,11 @@ struct qc_image {
 	u64 commit_started, commit_done; /* generations; done under commit_lock */
 	struct delayed_work commit_work;
 	bool closing;			/* no more delayed commits */
+	/*
+	 * For commits in the background and for releasing freed clusters.  The image's own: its
+	 * work waits for the store, and that may lie on another of the module's devices.
+	 */
+	struct workqueue_struct *wq;
 	bool features_written;		/* autoclear bits are cleared on disk */
 
 	/* l2.c */
@@ -160,9 +182,9 @@ struct qc_image {
 	bool corrupt;
 	struct work_struct corrupt_work; /* marks the header */
 
-	/* Counts for status; under lock; -1 while not known. */
-	s64 mapped_clusters;
-	s64 used_clusters;
+	/* For status, under lock: guest clusters with an L2 entry, host clusters in use. */
+	struct qc_count mapped, used;
+	struct work_struct count_work;
 };
 
 static inline u64 qc_cluster_size(const struct qc_image *image)
@@ -217,10 +239,16 @@ int qc_image_write_reftable(struct qc_image *image, u64 offset, u32 clusters);
 /* Clear the autoclear bits before the first change (section "Header").  Under lock; sleeps. */
 int qc_image_before_change(struct qc_image *image);
 
+/* Does [@pos, @pos + @len) begin at a cluster and lie in the store, the last cluster of which may be cut? */
+bool qc_table_ok(const struct qc_image *image, u64 pos, u64 len);
+
 /* Read @entries big-endian words at @pos into @table, CPU order.  At open; sleeps. */
 int qc_read_table(struct qc_image *image, u64 pos, u64 *table, u64 entries);
 
 /* ---- l2.c ---- */
+
+/* Mark the entries of an L1 table just read that are bad, for ever.  Any context. */
+void qc_l1_validate(struct qc_image *image, u64 *l1);
 
 /* Check a block of L2 entries just read from disk; marks it SUSPECT.  Any context. */
 void qc_l2_validate(struct qc_image *image, struct qc_block *block);
@@ -268,6 +296,9 @@ enum qc_l2_change {
 int qc_l2_change(struct qc_image *image, enum qc_l2_change what, u64 first, u64 count,
 		 u64 host, bool backed, u64 *done);
 
+/* As qc_refcount_count(), for guest clusters with an entry. */
+int qc_l2_count(struct qc_image *image, u64 cluster, u64 *sum, u64 *next);
+
 /* ---- refcount.c ---- */
 
 /* Load the refcount table, find the end of the used part.  At open; sleeps. */
@@ -276,6 +307,12 @@ void qc_refcount_close(struct qc_image *image);
 
 /* The first cluster behind all that must stay in the file.  Takes lock; sleeps. */
 u64 qc_refcount_end(struct qc_image *image);
+
+/*
+ * Mark tables at [@pos, @pos + @len) in the store, -EUCLEAN when something is marked there
+ * already; @what for the log.  At open; sleeps.
+ */
+int qc_tables_mark_once(struct qc_image *image, u64 pos, u64 len, const char *what);
 
 /* Note where the tables are that @image names by now: header, L1, L2, refcounts.  At open; sleeps. */
 int qc_tables_load(struct qc_image *image);
@@ -318,6 +355,23 @@ bool qc_tables_test(struct qc_image *image, u64 cluster);
  */
 int qc_table_init(struct qc_image *image, u64 host);
 
+/*
+ * Count the host clusters in use that the cached block with the refcount of @cluster
+ * tells of; @next: where to go on, U64_MAX at the end.  Under lock; sleeps.
+ */
+int qc_refcount_count(struct qc_image *image, u64 cluster, u64 *sum, u64 *next);
+
+/* ---- snapshot.c ---- */
+
+/* Mark the snapshot table and the L1 tables of the internal snapshots.  At open; sleeps. */
+int qc_snapshots_mark(struct qc_image *image);
+
+/* ---- count.c ---- */
+
+/* Make the counts for status, once, in the background.  A writable image; any context. */
+void qc_count_start(struct qc_image *image);
+void qc_count_init(struct qc_image *image);
+
 /* ---- commit.c ---- */
 
 /*
@@ -345,6 +399,12 @@ int qc_commit(struct qc_image *image);
 
 /* The same, and then wait until all freed clusters can be allocated again. */
 int qc_commit_and_release(struct qc_image *image);
+
+/*
+ * The same until nothing is left to be written, also in the background: nothing is in
+ * flight, and the image's metadata on disk is complete and stays as it is.
+ */
+int qc_commit_quiesce(struct qc_image *image);
 
 /* For qc_reftable_grow(): with commit_lock and lock held and nothing under writeback. */
 int qc_commit_write_class(struct qc_image *image, enum qc_dirty_class class);
@@ -379,11 +439,5 @@ bool qc_compressed_range(const struct qc_image *image, u64 entry, u64 *pos, u64 
 
 int qc_decompress_module_init(void);
 void qc_decompress_module_exit(void);
-
-/* Work queue of everything in this module that may sleep; WQ_MEM_RECLAIM. */
-extern struct workqueue_struct *qc_wq;
-
-/* And of what those may wait for: commits in the background, freed clusters. */
-extern struct workqueue_struct *qc_release_wq;
 
 #endif /* QCHAIN_IMAGE_H */

@@ -45,7 +45,7 @@ static void io_defer(struct qc_io *io, struct qc_target *target)
 {
 	io_leave(io, target->chain.top);
 	INIT_WORK(&io->work, slow_work);
-	queue_work(qc_wq, &io->work);
+	queue_work(target->wq, &io->work);
 }
 
 static struct bio *io_bio(struct qc_io *io)
@@ -100,7 +100,11 @@ static bool fast_data(struct qc_io *io, struct bio *bio, const struct qc_extent 
 	struct qc_store *store = extent->image->store;
 	struct block_device *bdev = qc_store_bdev(store);
 
-	if (bdev && IS_ALIGNED(extent->host | bio->bi_iter.bi_size, qc_store_align(store))) {
+	if (bdev) {
+		/* The last cluster of a device may be cut off. */
+		if (!IS_ALIGNED(extent->host | bio->bi_iter.bi_size, qc_store_align(store)) ||
+		    extent->host + bio->bi_iter.bi_size > qc_store_size(store))
+			return false;
 		bio_set_dev(bio, bdev);
 		bio->bi_iter.bi_sector = extent->host >> SECTOR_SHIFT;
 		*result = DM_MAPIO_REMAPPED;
@@ -241,7 +245,7 @@ static int slow_bio(struct qc_target *target, struct bio *bio)
 static bool wait_for_space(struct qc_io *io, struct qc_target *target, struct bio *bio)
 {
 	unsigned long flags;
-	bool wait, first = false;
+	bool wait;
 
 	if (target->error_if_no_space)
 		return false;
@@ -250,15 +254,13 @@ static bool wait_for_space(struct qc_io *io, struct qc_target *target, struct bi
 	if (wait) {
 		io->waited = true;
 		bio_list_add(&target->waiting, bio);
-		first = !target->out_of_space;
+		/* Under the lock: without it, a suspend may end the bio and free the target. */
+		queue_delayed_work(target->wq, &target->retry, RETRY_PERIOD);
+		if (!target->out_of_space)
+			queue_work(target->wq, &target->event);
 		target->out_of_space = true;
 	}
 	spin_unlock_irqrestore(&target->lock, flags);
-	if (wait) {
-		queue_delayed_work(qc_release_wq, &target->retry, RETRY_PERIOD);
-		if (first)
-			dm_table_event(target->ti->table);
-	}
 	return wait;
 }
 
@@ -296,6 +298,8 @@ static void slow_work(struct work_struct *work)
 	}
 	if (!error && io->waited)
 		space_found(target);
+	if (error && READ_ONCE(target->chain.top->corrupt) && !xchg(&target->corrupt_told, true))
+		queue_work(target->wq, &target->event);
 	bio->bi_status = errno_to_blk_status(error);
 	bio_endio(bio);
 }
@@ -327,6 +331,11 @@ static void retry_work(struct work_struct *work)
 	qc_io_retry(container_of(to_delayed_work(work), struct qc_target, retry));
 }
 
+static void event_work(struct work_struct *work)
+{
+	dm_table_event(container_of(work, struct qc_target, event)->ti->table);
+}
+
 void qc_io_stop_waiting(struct qc_target *target)
 {
 	struct bio_list bios;
@@ -356,4 +365,5 @@ void qc_io_init(struct qc_target *target)
 	spin_lock_init(&target->lock);
 	bio_list_init(&target->waiting);
 	INIT_DELAYED_WORK(&target->retry, retry_work);
+	INIT_WORK(&target->event, event_work);
 }

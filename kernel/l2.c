@@ -37,12 +37,24 @@ static bool entry_bad(const struct qc_image *image, u64 entry)
 	return offset >= qc_store_size(image->store);
 }
 
+/* A reserved bit: an entry that was bad stays so, however large the file becomes. */
+#define L1_KNOWN_BAD	BIT_ULL(0)
+
 static bool l1_entry_bad(const struct qc_image *image, u64 entry)
 {
 	u64 offset = entry & QCOW2_OFFSET_MASK;
 
-	return (entry & QCOW2_L1_RESERVED) || qc_cluster_offset(image, offset) ||
+	return !offset || (entry & QCOW2_L1_RESERVED) || qc_cluster_offset(image, offset) ||
 	       offset >= qc_store_size(image->store);
+}
+
+void qc_l1_validate(struct qc_image *image, u64 *l1)
+{
+	u32 i;
+
+	for (i = 0; i < image->l1_size; i++)
+		if (l1[i] && l1_entry_bad(image, l1[i]))
+			l1[i] |= L1_KNOWN_BAD;
 }
 
 static enum qc_extent_kind entry_kind(const struct qc_image *image, u64 entry)
@@ -160,6 +172,8 @@ bool qc_image_peek(struct qc_image *image, u64 pos, u64 len, bool write, struct 
 		unallocated_extent(image, pos, len, extent);
 		return true;
 	}
+	if (l1_entry & L1_KNOWN_BAD)
+		return false;
 	block = qc_cache_peek(&image->cache, l2_block_index(image, l1_entry, cluster, &slot));
 	if (!block || block->kind != QC_BLOCK_L2 || test_bit(QC_BLOCK_SUSPECT, &block->flags) ||
 	    (write && !test_bit(QC_BLOCK_WRITE_OK, &block->flags)))
@@ -214,10 +228,12 @@ static int verify_entry(struct qc_image *image, u64 entry, bool table)
 static int verify_copied(struct qc_image *image, u64 l1_entry, struct qc_block *block)
 {
 	unsigned int i, n = 1U << qc_block_entry_bits(image);
-	int error = 0;
+	int error;
 
 	lockdep_assert_held(&image->lock);
-	if (l1_entry & QCOW2_COPIED)
+	/* From here on data may be overwritten in place, which is a change, too. */
+	error = qc_image_before_change(image);
+	if (!error && (l1_entry & QCOW2_COPIED))
 		error = verify_entry(image, l1_entry, true);
 	for (i = 0; i < n && !error; i++) {
 		u64 entry = entry_read(block, i);
@@ -225,7 +241,8 @@ static int verify_copied(struct qc_image *image, u64 l1_entry, struct qc_block *
 		if ((entry & QCOW2_COPIED) && !entry_bad(image, entry))
 			error = verify_entry(image, entry, false);
 	}
-	if (!error)
+	/* What was skipped may become good when the file grows: look again next time. */
+	if (!error && !test_bit(QC_BLOCK_SUSPECT, &block->flags))
 		set_bit(QC_BLOCK_WRITE_OK, &block->flags);
 	return error;
 }
@@ -269,6 +286,36 @@ int qc_image_lookup(struct qc_image *image, u64 pos, u64 len, bool write,
 	}
 	qc_block_put(block);
 	return error;
+}
+
+int qc_l2_count(struct qc_image *image, u64 cluster, u64 *sum, u64 *next)
+{
+	u64 index = l1_index(image, cluster), entry;
+	struct qc_block *block;
+	unsigned int slot;
+	int error;
+
+	lockdep_assert_held(&image->lock);
+	if (index >= image->l1_size) {
+		*next = U64_MAX;
+		return 0;
+	}
+	error = l1_read(image, index, &entry);
+	if (error)
+		return error;
+	if (!(entry & QCOW2_OFFSET_MASK)) {
+		*next = (index + 1) << image->l2_bits;
+		return 0;
+	}
+	block = qc_cache_get(&image->cache, l2_block_index(image, entry, cluster, &slot),
+			     QC_BLOCK_L2);
+	if (IS_ERR(block))
+		return PTR_ERR(block);
+	*next = cluster + (1U << qc_block_entry_bits(image));
+	for (slot = 0; slot < 1U << qc_block_entry_bits(image); slot++)
+		*sum += !!entry_read(block, slot);
+	qc_block_put(block);
+	return 0;
 }
 
 static bool range_locked(const struct qc_image *image, const struct qc_range *range)
@@ -368,16 +415,17 @@ static int table_own(struct qc_image *image, u64 index)
 	if (!error)
 		error = old ? table_copy(image, old & QCOW2_OFFSET_MASK, host) :
 			      qc_table_init(image, host);
-	if (!error && old)
-		error = qc_commit_free(image, (old & QCOW2_OFFSET_MASK) >> image->cluster_bits, 1,
-				       true);
 	if (!error)
 		error = l1_write(image, index, host | QCOW2_COPIED);
 	if (error) {
 		qc_tables_clear(image, host >> image->cluster_bits, 1);
 		qc_refcount_lower(image, host >> image->cluster_bits, 1);
+		return error;
 	}
-	return error;
+	/* Should there be no memory to note it, the old table leaks; nothing else happens. */
+	if (old)
+		qc_commit_free(image, (old & QCOW2_OFFSET_MASK) >> image->cluster_bits, 1, true);
+	return 0;
 }
 
 /* Queue what @entry names to be freed. */
@@ -427,7 +475,7 @@ static bool new_entry(const struct qc_image *image, enum qc_l2_change what, u64 
 }
 
 static int change_entry(struct qc_image *image, struct qc_block *block, unsigned int slot,
-			enum qc_l2_change what, u64 host, bool backed)
+			u64 cluster, enum qc_l2_change what, u64 host, bool backed)
 {
 	u64 old = entry_read(block, slot), entry;
 	int error;
@@ -447,8 +495,7 @@ static int change_entry(struct qc_image *image, struct qc_block *block, unsigned
 	qc_commit_dirty(image, block, QC_DIRTY_L2);
 	smp_wmb();
 	WRITE_ONCE(((__be64 *)block->data)[slot], cpu_to_be64(entry));
-	if (image->mapped_clusters >= 0)
-		image->mapped_clusters += !!entry - !!old;
+	qc_count_note(&image->mapped, cluster, old, entry);
 	return 0;
 }
 
@@ -476,7 +523,7 @@ static int change_locked(struct qc_image *image, enum qc_l2_change what, u64 fir
 		if (!test_bit(QC_BLOCK_WRITE_OK, &block->flags))
 			error = verify_copied(image, image->l1[index], block);
 		for (; !error && slot < slots && *done < count; slot++) {
-			error = change_entry(image, block, slot, what, host, backed);
+			error = change_entry(image, block, slot, first + *done, what, host, backed);
 			if (!error) {
 				(*done)++;
 				host += qc_cluster_size(image);
@@ -490,6 +537,7 @@ static int change_locked(struct qc_image *image, enum qc_l2_change what, u64 fir
 int qc_l2_change(struct qc_image *image, enum qc_l2_change what, u64 first, u64 count,
 		 u64 host, bool backed, u64 *done)
 {
+	bool released = false;
 	int error;
 
 	*done = 0;
@@ -501,6 +549,10 @@ int qc_l2_change(struct qc_image *image, enum qc_l2_change what, u64 first, u64 
 		mutex_unlock(&image->lock);
 		if (error == -EAGAIN)
 			error = qc_reftable_grow(image) ?: -EAGAIN;
+		if (error == -ENOSPC && !released) {
+			released = true;
+			error = qc_commit_and_release(image) ?: -EAGAIN;
+		}
 	} while (error == -EAGAIN);
 	return error;
 }

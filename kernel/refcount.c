@@ -10,6 +10,8 @@
  */
 #include <linux/bitmap.h>
 #include <linux/mm.h>
+#include <linux/sched/mm.h>
+#include <linux/sched/signal.h>
 #include <linux/slab.h>
 #include <linux/xarray.h>
 
@@ -138,6 +140,30 @@ int qc_refcount_read(struct qc_image *image, u64 cluster, u64 *refcount)
 	return 0;
 }
 
+int qc_refcount_count(struct qc_image *image, u64 cluster, u64 *sum, u64 *next)
+{
+	struct qc_block *block;
+	u64 slot;
+
+	lockdep_assert_held(&image->lock);
+	if (cluster >= covered_clusters(image)) {
+		*next = U64_MAX;
+		return 0;
+	}
+	block = refcount_block(image, cluster, &slot);
+	if (IS_ERR(block))
+		return PTR_ERR(block);
+	if (!block) {
+		*next = ((cluster >> refblock_bits(image)) + 1) << refblock_bits(image);
+		return 0;
+	}
+	*next = cluster + BIT_ULL(slot_bits(image));
+	for (slot = 0; slot < BIT_ULL(slot_bits(image)); slot++)
+		*sum += !!slot_read(image, block, slot);
+	qc_block_put(block);
+	return 0;
+}
+
 /* Set the refcount of @cluster, whose refcount block exists. */
 static int refcount_write(struct qc_image *image, u64 cluster, u64 refcount)
 {
@@ -158,8 +184,7 @@ static int refcount_write(struct qc_image *image, u64 cluster, u64 refcount)
 		old = slot_read(image, block, slot);
 		slot_write(image, block, slot, refcount);
 		qc_commit_dirty(image, block, QC_DIRTY_REFCOUNTS);
-		if (image->used_clusters >= 0)
-			image->used_clusters += !!refcount - !!old;
+		qc_count_note(&image->used, cluster, old, refcount);
 	}
 	qc_block_put(block);
 	return error;
@@ -243,27 +268,46 @@ static int reftable_write(struct qc_image *image, u64 index, u64 entry)
 	return error;
 }
 
+/* A table that is in use and yet has refcount zero must not be given to anybody. */
+static int check_not_table(struct qc_image *image, u64 cluster, u64 count)
+{
+	for (; count; cluster++, count--) {
+		if (qc_tables_test(image, cluster)) {
+			qc_image_corrupt(image, "table has refcount zero",
+					 cluster << image->cluster_bits);
+			return -EIO;
+		}
+	}
+	return 0;
+}
+
 /* Put the refcount block that counts @cluster, and does not exist, into @cluster. */
 static int refblock_create(struct qc_image *image, u64 cluster)
 {
 	u64 index = cluster >> refblock_bits(image);
 	u64 host = cluster << image->cluster_bits;
-	int error = ensure_room(image, cluster + 1);
+	int error = check_not_table(image, cluster, 1);
 
+	if (!error)
+		error = ensure_room(image, cluster + 1);
 	if (!error)
 		error = qc_tables_mark(image, cluster, 1);
 	if (error)
 		return error;
 	error = qc_table_init(image, host);
-	if (!error)
-		error = reftable_write(image, index, host);
 	if (!error) {
-		error = refcount_write(image, cluster, 1);
-		image->host_end = max(image->host_end, cluster + 1);
-	} else {
-		qc_tables_clear(image, cluster, 1);
+		image->reftable[index] = host;
+		error = refcount_write(image, cluster, 1) ?: reftable_write(image, index, host);
 	}
-	return error;
+	if (error) {
+		/* Nothing on disk names it. */
+		image->reftable[index] = 0;
+		qc_commit_discard(image, host, qc_cluster_size(image));
+		qc_tables_clear(image, cluster, 1);
+		return error;
+	}
+	image->host_end = max(image->host_end, cluster + 1);
+	return 0;
 }
 
 /*
@@ -300,7 +344,7 @@ static int find_free(struct qc_image *image, u64 *cluster, u64 *count)
 		if (n) {
 			*cluster = image->free_hint;
 			*count = n;
-			return 0;
+			return check_not_table(image, *cluster, n);
 		}
 	}
 }
@@ -470,7 +514,6 @@ static int reftable_move(struct qc_image *image)
 	image->reftable_clusters = clusters;
 	image->host_end = max(image->host_end, start + blocks + clusters);
 	kvfree(old);
-	qc_tables_clear(image, old_offset >> image->cluster_bits, old_clusters);
 	/* Should this fail for want of memory the old table leaks; nothing else happens. */
 	return qc_commit_free(image, old_offset >> image->cluster_bits, old_clusters, true);
 }
@@ -532,8 +575,7 @@ bool qc_tables_test(struct qc_image *image, u64 cluster)
 	return bits && test_bit(cluster & (BIT(TABLES_PAGE_BITS) - 1), bits);
 }
 
-/* Mark tables that must not overlap anything marked before. */
-static int mark_once(struct qc_image *image, u64 pos, u64 len, const char *what)
+int qc_tables_mark_once(struct qc_image *image, u64 pos, u64 len, const char *what)
 {
 	u64 cluster = pos >> image->cluster_bits;
 	u64 end = (pos + len + qc_cluster_size(image) - 1) >> image->cluster_bits;
@@ -554,25 +596,18 @@ int qc_tables_load(struct qc_image *image)
 	u64 i, size = qc_store_size(image->store);
 	int error;
 
-	error = mark_once(image, 0, 1, "header");
+	error = qc_tables_mark_once(image, 0, 1, "header");
 	if (!error)
-		error = mark_once(image, image->l1_offset,
-				  (u64)image->l1_size * QCOW2_ENTRY_SIZE, "L1 table");
+		error = qc_tables_mark_once(image, image->l1_offset,
+					    (u64)image->l1_size * QCOW2_ENTRY_SIZE, "L1 table");
 	if (!error)
-		error = mark_once(image, image->reftable_offset,
-				  (u64)image->reftable_clusters << image->cluster_bits,
-				  "refcount table");
-	if (!error && image->snapshots_offset)
-		error = mark_once(image, image->snapshots_offset, 1, "snapshot table");
-	for (i = 0; i < image->reftable_entries && !error; i++)
-		if (image->reftable[i] && !reftable_entry_bad(image, image->reftable[i]))
-			error = mark_once(image, image->reftable[i], 1, "refcount block");
+		error = qc_snapshots_mark(image);
 	for (i = 0; i < image->l1_size && !error; i++) {
 		u64 offset = image->l1[i] & QCOW2_OFFSET_MASK;
 
 		/* A bad entry gives errors to those who need it, see l2.c. */
 		if (offset && offset < size)
-			error = mark_once(image, offset, 1, "L2 table");
+			error = qc_tables_mark_once(image, offset, 1, "L2 table");
 	}
 	return error;
 }
@@ -590,6 +625,9 @@ static int find_end(struct qc_image *image, u64 from, u64 *end)
 			cluster = index << refblock_bits(image);
 			continue;
 		}
+		cond_resched();
+		if (fatal_signal_pending(current))
+			return -EINTR;
 		block = refcount_block(image, cluster - 1, &slot);
 		if (IS_ERR(block))
 			return PTR_ERR(block);
@@ -607,6 +645,21 @@ static int find_end(struct qc_image *image, u64 from, u64 *end)
 	return 0;
 }
 
+/* The refcount table and its blocks, each of which counts its own clusters. */
+static int mark_refcounts(struct qc_image *image)
+{
+	int error = qc_tables_mark_once(image, image->reftable_offset,
+					(u64)image->reftable_clusters << image->cluster_bits,
+					"refcount table");
+	u64 i;
+
+	for (i = 0; i < image->reftable_entries && !error; i++)
+		if (image->reftable[i] && !reftable_entry_bad(image, image->reftable[i]))
+			error = qc_tables_mark_once(image, image->reftable[i], 1,
+						    "refcount block");
+	return error;
+}
+
 int qc_refcount_open(struct qc_image *image)
 {
 	u64 clusters;
@@ -621,12 +674,13 @@ int qc_refcount_open(struct qc_image *image)
 	if (error)
 		return error;
 	image->host_limit = qc_store_size(image->store) >> image->cluster_bits;
-	image->used_clusters = -1;
-	image->mapped_clusters = -1;
-	mutex_lock(&image->lock);
-	error = find_end(image, covered_clusters(image), &image->host_end);
-	mutex_unlock(&image->lock);
+	error = mark_refcounts(image);
+	if (error)
+		return error;
 	clusters = DIV_ROUND_UP(qc_store_size(image->store), qc_cluster_size(image));
+	mutex_lock(&image->lock);
+	error = find_end(image, min(clusters, covered_clusters(image)), &image->host_end);
+	mutex_unlock(&image->lock);
 	/* What lies behind the end as the refcounts see it was not ours: never cut it off. */
 	image->keep_clusters = clusters > image->host_end ? clusters : 0;
 	return error;
@@ -637,8 +691,9 @@ u64 qc_refcount_end(struct qc_image *image)
 	u64 end;
 
 	mutex_lock(&image->lock);
+	/* When it can't be told nothing is cut off. */
 	if (find_end(image, min(image->host_end, covered_clusters(image)), &end))
-		end = image->host_end;
+		end = U64_MAX >> image->cluster_bits;
 	mutex_unlock(&image->lock);
 	return max(end, image->keep_clusters);
 }

@@ -63,6 +63,10 @@ static void bdev_submit(struct qc_store_req *req)
 /* As with a bio that dm remaps: below .map() submit_bio() only puts it on a list. */
 static bool bdev_submit_nowait(struct qc_store_req *req)
 {
+	unsigned int nr_segs;
+
+	if (!qc_store_aligned(req, &nr_segs))
+		return false;
 	bdev_submit(req);
 	return true;
 }

@@ -6,7 +6,6 @@
 #ifndef QCHAIN_STORE_INTERNAL_H
 #define QCHAIN_STORE_INTERNAL_H
 
-#include <linux/mempool.h>
 #include <linux/mutex.h>
 
 #include "store.h"
@@ -50,8 +49,7 @@ struct qc_store {
 	bool direct;			/* I/O bypasses the page cache */
 	bool nowait;			/* ... and knows IOCB_NOWAIT */
 	atomic64_t zero_from;
-	struct qc_store_queue *queue;
-	mempool_t bounce;		/* one page, for when there is no memory */
+	struct qc_store_queue *queue;	/* shared by the stores of one file system */
 	struct mutex *rmw_locks;	/* QC_RMW_LOCKS of them; NULL: read-only */
 };
 

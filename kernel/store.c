@@ -7,6 +7,8 @@
 #include <linux/file.h>
 #include <linux/hash.h>
 #include <linux/highmem.h>
+#include <linux/magic.h>
+#include <linux/mempool.h>
 #include <linux/pagemap.h>
 #include <linux/resource.h>
 #include <linux/sched/mm.h>
@@ -22,19 +24,28 @@
 struct workqueue_struct *qc_store_done_wq;
 
 /*
- * A work queue of all stores on one file system or block device.  Work blocks there on I/O
- * to what is below, and that may be another of the module's devices: if both shared a queue,
- * the upper one could take all of its workers and wait for the lower one forever.
+ * What all stores on one file system or block device share.  Work blocks there on I/O to
+ * what is below, and that may be another of the module's devices: if both shared workers or
+ * buffers, the upper one could take all of them and wait for the lower one forever.
  */
 struct qc_store_queue {
 	struct list_head list;
 	const void *key;
 	unsigned int users;
 	struct workqueue_struct *wq;
+	mempool_t bounce;		/* a page, for when there is no memory */
 };
 
 static LIST_HEAD(queues);
 static DEFINE_MUTEX(queues_lock);
+
+static void queue_free(struct qc_store_queue *queue)
+{
+	if (queue->wq)
+		destroy_workqueue(queue->wq);
+	mempool_exit(&queue->bounce);
+	kfree(queue);
+}
 
 static struct qc_store_queue *queue_get(const void *key, const char *name)
 {
@@ -52,8 +63,8 @@ static struct qc_store_queue *queue_get(const void *key, const char *name)
 	if (!queue)
 		goto out;
 	queue->wq = alloc_workqueue("qc-%.16s", WQ_UNBOUND | WQ_MEM_RECLAIM, 0, name);
-	if (!queue->wq) {
-		kfree(queue);
+	if (!queue->wq || mempool_init_page_pool(&queue->bounce, 1, 0)) {
+		queue_free(queue);
 		queue = NULL;
 		goto out;
 	}
@@ -74,10 +85,8 @@ static void queue_put(struct qc_store_queue *queue)
 		list_del(&queue->list);
 	mutex_unlock(&queues_lock);
 
-	if (queue) {
-		destroy_workqueue(queue->wq);
-		kfree(queue);
-	}
+	if (queue)
+		queue_free(queue);
 }
 
 /* The description of "fd:N", or NULL for a path. */
@@ -199,9 +208,7 @@ struct qc_store *qc_store_open(const char *name, bool writable)
 	if (!store)
 		return ERR_PTR(-ENOMEM);
 	store->writable = writable;
-	r = mempool_init_page_pool(&store->bounce, 1, 0);
-	if (!r)
-		r = store_open_files(store, name);
+	r = store_open_files(store, name);
 	if (!r)
 		r = store_setup(store);
 	if (r) {
@@ -224,7 +231,6 @@ void qc_store_put(struct qc_store *store)
 	}
 	if (store->held)
 		close_file(store->held);
-	mempool_exit(&store->bounce);
 	kfree(store->rmw_locks);
 	kfree(store);
 }
@@ -258,7 +264,9 @@ bool qc_store_stable_writes(const struct qc_store *store)
 {
 	if (store->bdev)
 		return bdev_stable_writes(store->bdev);
-	return mapping_stable_writes(store->file->f_mapping);
+	/* Before 6.10 btrfs tells nobody about its checksums. */
+	return mapping_stable_writes(store->file->f_mapping) ||
+	       file_inode(store->file)->i_sb->s_magic == BTRFS_SUPER_MAGIC;
 }
 
 u64 qc_store_size(const struct qc_store *store)
@@ -304,7 +312,8 @@ bool qc_store_context_ok(enum req_op op)
 /* Whether file I/O may wait here: what the task has put on its list of bios would never start. */
 static bool may_wait(enum req_op op)
 {
-	return !current->bio_list && qc_store_context_ok(op);
+	/* A task of user space may be killed or limited, or hold locks above the file system's. */
+	return (current->flags & PF_KTHREAD) && !current->bio_list && qc_store_context_ok(op);
 }
 
 bool qc_store_aligned(const struct qc_store_req *req, unsigned int *nr_segs)
@@ -436,7 +445,7 @@ static int bounce_request(const struct qc_store_req *req)
 	}
 	if (!large) {
 		size = PAGE_SIZE;
-		page = mempool_alloc(&store->bounce, GFP_NOIO);
+		page = mempool_alloc(&store->queue->bounce, GFP_NOIO);
 	}
 	b.buf = large ? large : page_address(page);
 
@@ -458,7 +467,7 @@ static int bounce_request(const struct qc_store_req *req)
 	}
 
 	if (page)
-		mempool_free(page, &store->bounce);
+		mempool_free(page, &store->queue->bounce);
 	kfree(large);
 	return r;
 }
@@ -495,9 +504,8 @@ void qc_store_submit(struct qc_store_req *req)
 		req->done(req, 0);
 		return;
 	}
-	/* A task of user space may hold locks that rank below the file system's. */
 	if (!store->direct || !qc_store_aligned(req, &nr_segs) ||
-	    (!store->bdev && (!(current->flags & PF_KTHREAD) || !may_wait(req->op)))) {
+	    (!store->bdev && !may_wait(req->op))) {
 		qc_store_defer(req, submit_work);
 		return;
 	}

@@ -10,6 +10,7 @@
  */
 #include <linux/module.h>
 #include <linux/slab.h>
+#include <linux/string_helpers.h>
 
 #include "compat.h"
 #include "target.h"
@@ -19,9 +20,6 @@
 #define LAYER_ARGS	3
 #define MAX_LAYERS	65535U	/* what a map entry of backing.c can name */
 #define TABLE_PATH_MAX	4096
-
-struct workqueue_struct *qc_wq;
-struct workqueue_struct *qc_release_wq;
 
 /* The table holds the device, too: for its limits, and so that `dmsetup deps` shows it. */
 static int layer_hold_device(struct qc_target *target, unsigned int i,
@@ -39,7 +37,8 @@ static int layer_hold_device(struct qc_target *target, unsigned int i,
 static struct qc_image *layer_open(struct qc_target *target, unsigned int i,
 				   struct dm_arg_set *args)
 {
-	const char *format = dm_shift_arg(args), *name = dm_shift_arg(args);
+	const char *format = dm_shift_arg(args);
+	char *name = (char *)dm_shift_arg(args);
 	const char *data = dm_shift_arg(args);
 	bool writable = !i && !target->read_only;
 	struct qc_image *image;
@@ -52,6 +51,7 @@ static struct qc_image *layer_open(struct qc_target *target, unsigned int i,
 	if (strcmp(data, "-"))
 		return ERR_PTR(-EOPNOTSUPP);
 
+	string_unescape_inplace(name, UNESCAPE_OCTAL);
 	image = qc_image_open(!strcmp(format, "raw") ? QC_RAW : QC_QCOW2, name, writable, !i,
 			      dm_table_get_md(target->ti->table), &target->ti->error);
 	if (IS_ERR(image)) {
@@ -91,6 +91,11 @@ static int open_layers(struct qc_target *target, struct dm_arg_set *args)
 			break;
 		}
 		lower[opened++] = image;
+		if (image == target->chain.top) {
+			target->ti->error = "the top layer is named twice";
+			error = -EINVAL;
+			break;
+		}
 	}
 	if (error) {
 		while (opened--)
@@ -152,6 +157,9 @@ static void target_free(struct qc_target *target)
 		if (target->devices[i])
 			dm_put_device(target->ti, target->devices[i]);
 	kvfree(target->devices);
+	qc_chain_exit(&target->chain);
+	if (target->wq)
+		destroy_workqueue(target->wq);
 	kfree(target);
 }
 
@@ -191,9 +199,12 @@ static int qchain_ctr(struct dm_target *ti, unsigned int argc, char **argv)
 	}
 	if (!error) {
 		target->devices = kvcalloc(target->layers, sizeof(*target->devices), GFP_KERNEL);
+		target->wq = alloc_workqueue("qchain-io", WQ_MEM_RECLAIM, 0);
 		ti->error = "out of memory";
-		error = target->devices ? 0 : -ENOMEM;
+		error = target->devices && target->wq ? 0 : -ENOMEM;
 	}
+	if (!error)
+		error = qc_chain_init(&target->chain);
 	if (!error)
 		error = open_layers(target, &args);
 	if (!error && ti->len > target->chain.top->size >> SECTOR_SHIFT) {
@@ -221,6 +232,7 @@ static void qchain_dtr(struct dm_target *ti)
 	struct qc_target *target = ti->private;
 
 	cancel_delayed_work_sync(&target->retry);
+	cancel_work_sync(&target->event);
 	target_free(target);
 }
 
@@ -233,27 +245,30 @@ static const char *mode_name(const struct qc_target *target)
 	return READ_ONCE(target->out_of_space) ? "out-of-space" : "rw";
 }
 
-static size_t emit_count(char *result, size_t maxlen, size_t sz, s64 count, u64 total)
+static size_t emit_count(char *result, size_t maxlen, size_t sz, const struct qc_count *count,
+			 u64 total)
 {
-	if (count < 0)
+	if (READ_ONCE(count->cursor) != U64_MAX)
 		DMEMIT(" -/%llu", total);
 	else
-		DMEMIT(" %lld/%llu", count, total);
+		DMEMIT(" %llu/%llu", READ_ONCE(count->sum), total);
 	return sz;
 }
 
 static size_t emit_status(struct qc_target *target, char *result, size_t maxlen)
 {
-	const struct qc_image *top = target->chain.top;
+	struct qc_image *top = target->chain.top;
 	bool qcow2 = top->format == QC_QCOW2;
 	u64 store_size = qc_store_size(top->store);
 	size_t sz = 0;
 
 	DMEMIT("%s %llu", mode_name(target), qcow2 ? qc_cluster_size(top) >> SECTOR_SHIFT : 0);
 	if (qcow2) {
-		sz = emit_count(result, maxlen, sz, READ_ONCE(top->mapped_clusters),
+		if (qc_image_tracked(top))
+			qc_count_start(top);
+		sz = emit_count(result, maxlen, sz, &top->mapped,
 				(top->size + qc_cluster_size(top) - 1) >> top->cluster_bits);
-		sz = emit_count(result, maxlen, sz, READ_ONCE(top->used_clusters),
+		sz = emit_count(result, maxlen, sz, &top->used,
 				store_size >> top->cluster_bits);
 	} else {
 		DMEMIT(" -/- -/-");
@@ -263,24 +278,27 @@ static size_t emit_status(struct qc_target *target, char *result, size_t maxlen)
 	return sz;
 }
 
-/* A path as dm's argument splitting reads it back. */
-static size_t emit_escaped(char *result, size_t maxlen, size_t sz, const char *path)
-{
-	for (; *path; path++) {
-		if (*path == ' ' || *path == '\t' || *path == '\n' || *path == '\\')
-			DMEMIT("\\");
-		DMEMIT("%c", *path);
-	}
-	return sz;
-}
-
+/*
+ * A layer with its path as a table takes it: white space and backslashes as \ooo, since
+ * libdevmapper doubles backslashes, so that dm's own escapes do not survive it.
+ */
 static size_t emit_layer(char *result, size_t maxlen, size_t sz, const struct qc_image *image)
 {
 	char *buf = kmalloc(TABLE_PATH_MAX, GFP_NOIO);
-	const char *path = buf ? qc_store_path(image->store, buf, TABLE_PATH_MAX) : "?";
+	char *path = buf ? qc_store_path(image->store, buf, TABLE_PATH_MAX) : ERR_PTR(-ENOMEM);
+	int escaped = -1;
 
 	DMEMIT(" %s ", image->format == QC_RAW ? "raw" : "qcow2");
-	sz = emit_escaped(result, maxlen, sz, IS_ERR(path) ? "?" : path);
+	if (!IS_ERR(path) && sz < maxlen)
+		escaped = string_escape_mem(path, strlen(path), result + sz, maxlen - sz,
+					    ESCAPE_OCTAL, " \t\n\\");
+	if (escaped < 0)
+		DMEMIT("?");
+	else
+		sz += escaped;
+	/* Too long for the buffer: dm sees that it is full and tries with a larger one. */
+	if (sz >= maxlen && maxlen)
+		result[maxlen - 1] = '\0';
 	DMEMIT(" -");
 	kfree(buf);
 	return sz;
@@ -361,7 +379,7 @@ static void qchain_postsuspend(struct dm_target *ti)
 {
 	struct qc_target *target = ti->private;
 
-	if (!target->read_only && qc_commit_and_release(target->chain.top))
+	if (!target->read_only && qc_commit_quiesce(target->chain.top))
 		DMERR("cannot write metadata back on suspend; it stays in memory");
 }
 
@@ -440,12 +458,7 @@ static struct target_type qchain_target = {
 
 static void module_cleanup(void)
 {
-	if (qc_release_wq)
-		destroy_workqueue(qc_release_wq);
-	if (qc_wq)
-		destroy_workqueue(qc_wq);
 	qc_decompress_module_exit();
-	qc_copy_module_exit();
 	qc_store_module_exit();
 	qc_cache_module_exit();
 }
@@ -462,12 +475,7 @@ static int __init qchain_init(void)
 		qc_cache_module_exit();
 		return error;
 	}
-	error = qc_copy_module_init() ?: qc_decompress_module_init();
-	if (!error) {
-		qc_wq = alloc_workqueue("qchain", WQ_MEM_RECLAIM, 0);
-		qc_release_wq = alloc_workqueue("qchain-release", WQ_MEM_RECLAIM | WQ_UNBOUND, 0);
-		error = qc_wq && qc_release_wq ? 0 : -ENOMEM;
-	}
+	error = qc_decompress_module_init();
 	if (!error)
 		error = dm_register_target(&qchain_target);
 	if (error)

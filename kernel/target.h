@@ -23,6 +23,12 @@ struct qc_target {
 	unsigned int layers;
 	struct dm_dev **devices;	/* block devices below; NULL where a layer is a file */
 
+	/*
+	 * For bios that may sleep.  The target's own: they wait for the layers' stores, which
+	 * may lie on another of the module's devices.
+	 */
+	struct workqueue_struct *wq;
+
 	bool read_only;
 	bool error_if_no_space;
 	bool no_discard_passdown;
@@ -32,7 +38,9 @@ struct qc_target {
 	struct bio_list waiting;
 	bool out_of_space;
 	bool suspending;		/* do not wait any longer */
+	bool corrupt_told;		/* an event was raised */
 	struct delayed_work retry;
+	struct work_struct event;	/* tells user space that the mode changed */
 };
 
 /* Per bio. */

@@ -12,56 +12,33 @@ seed=${QCHAIN_SEED:-$(($(date +%s) % 1000000))}
 
 # ---- places -------------------------------------------------------------------------
 
-brd_kib=393216
-
-need_brd() {
-	[ -b /dev/ram0 ] || modprobe brd rd_nr=6 rd_size=$brd_kib
-}
-
-mounted() {
-	mountpoint -q "$1"
-}
-
-# place NAME: prints a directory or a block device, made on first use:
-#	tmpfs, ext4, xfs, btrfs	directories; the last three each on its own brd disk
-#	ram1, ram2		whole disks
-#	loop4k, loop4k-2	disks with 4096-byte sectors
-# Call it in the shell itself and read $place: a subshell could not undo it at the end.
+# place NAME: sets $place to a directory or a block device, made on first use:
+#	tmpfs, ext4, xfs, btrfs	directories; the last three each on a disk of its own
+#	disk, disk-2		whole disks
+#	disk4k, loop4k		a disk and a loop device with 4096-byte sectors
+# Not in a subshell: what is made there is not undone at the end.
 place() {
 	local dir=$scratch/$1
 
 	place=$dir
 	case $1 in
 	tmpfs)
-		mounted "$dir" || { mkdir -p "$dir" && mount -t tmpfs -o size=1g tmpfs "$dir"; }
+		mkdir -p "$dir"
 		;;
-	ext4)
-		need_brd
-		mounted "$dir" || { mkdir -p "$dir" && mkfs.ext4 -q -F /dev/ram3 &&
-			mount /dev/ram3 "$dir"; }
+	ext4|xfs|btrfs)
+		mountpoint -q "$dir" && return
+		mkdir -p "$dir"
+		new_disk 400 && "mkfs.$1" -q "$disk" && mount "$disk" "$dir"
 		;;
-	xfs)
-		need_brd
-		mounted "$dir" || { mkdir -p "$dir" && mkfs.xfs -q -f /dev/ram4 &&
-			mount /dev/ram4 "$dir"; }
+	disk*)
+		[ -L "$dir" ] || { new_disk 256 $([ "$1" != disk4k ] || echo 4096) &&
+			ln -s "$disk" "$dir"; }
+		place=$(readlink "$dir")
 		;;
-	btrfs)
-		need_brd
-		mounted "$dir" || { mkdir -p "$dir" && mkfs.btrfs -q -f /dev/ram5 &&
-			mount /dev/ram5 "$dir"; }
-		;;
-	ram[12])
-		need_brd
-		place=/dev/$1
-		;;
-	loop4k*)
-		if ! [ -e "$dir" ]; then
-			local file
-
-			place tmpfs
-			file=$place/$1.disk
-			truncate -s 256M "$file"
-			ln -s "$(losetup --find --show --sector-size 4096 "$file")" "$dir"
+	loop4k)
+		if [ ! -L "$dir" ]; then
+			truncate -s 256M "$dir.image"
+			ln -s "$(losetup --find --show --sector-size 4096 "$dir.image")" "$dir"
 		fi
 		place=$(readlink "$dir")
 		;;
@@ -74,19 +51,6 @@ fresh_dir() {
 	dir=$place/t
 	rm -rf "$dir"
 	mkdir -p "$dir"
-}
-
-places_cleanup() {
-	local name
-
-	for name in loop4k loop4k-2; do
-		[ -L "$scratch/$name" ] && losetup -d "$(readlink "$scratch/$name")"
-	done
-	for name in ext4 xfs btrfs tmpfs; do
-		mounted "$scratch/$name" && umount "$scratch/$name"
-	done
-	rmmod brd 2> /dev/null
-	:
 }
 
 # ---- devices ------------------------------------------------------------------------
@@ -239,15 +203,17 @@ exercise() {
 
 # try DESCRIPTION COMMAND...: one result.  COMMAND is a function of commands that must all succeed.
 try() {
-	local description=$1 status
+	local description=$1 status name
 
 	shift
 	(
+		# The end of the script is not the end of this subshell.
+		trap - EXIT
 		set -e
 		"$@"
 	)
 	status=$?
-	for name in $(dmsetup ls 2> /dev/null | awk '/^qctest/ { print $1 }' | sort -r); do
+	for name in $(dm_names | grep '^qctest'); do
 		dmsetup remove --retry "$name" || dmsetup remove --force "$name"
 	done
 	if [ $status = 0 ]; then

@@ -10,7 +10,7 @@
 . "$(dirname "$0")/chain.sh"
 
 long=${QCHAIN_LONG:-0}
-settings=("tmpfs" "ext4" "xfs" "ram1 ram2" "loop4k loop4k-2" "ext4 ram1 xfs loop4k tmpfs ram2")
+settings=("tmpfs" "ext4" "xfs" "disk disk-2" "disk4k loop4k" "ext4 disk xfs loop4k")
 
 # combination N: sets cluster, version, depth, setting and the chain's own seed.
 combination() {
@@ -22,7 +22,7 @@ combination() {
 	setting=${settings[($1 + seed) % ${#settings[@]}]}
 	# More than two layers on disks only would need as many disks.
 	if [ $depth = 8 ] && [[ $setting = *' '* ]]; then
-		setting="tmpfs ext4 ram1 xfs tmpfs loop4k ext4 ram2"
+		setting="tmpfs ext4 disk xfs tmpfs loop4k ext4 disk-2"
 	fi
 	chain_seed=$((seed * 100 + $1))
 }
@@ -52,7 +52,7 @@ prepare() {
 	[ $((chain_seed % 2)) = 0 ] && options+=(--mixed-sizes)
 	[ $((chain_seed % 3)) = 0 ] && options+=(--mixed-clusters)
 	[ $((chain_seed % 5)) = 0 ] && [ $depth -gt 1 ] && options+=(--raw-base)
-	[[ $setting = *loop4k* ]] && options+=(--align 4096)
+	[[ $setting = *4k* ]] && options+=(--align 4096)
 	mkchain --seed $chain_seed --cluster $cluster --version $version --depth $depth \
 		--size $size --ops $ops "${options[@]}" "${places[@]}" > "$scratch/$1.chain" || return
 	. "$scratch/$1.chain"
@@ -61,7 +61,7 @@ prepare() {
 
 # Two combinations must not share a disk: then the next one is prepared only afterwards.
 disks_free() {
-	! [[ $1 = *[rl][ao][mo]* && $2 = *[rl][ao][mo]* ]]
+	! [[ $1 =~ disk|loop && $2 =~ disk|loop ]]
 }
 
 combine() {
@@ -82,7 +82,7 @@ list=$(seq 0 23)
 echo "# seed $seed"
 # shellcheck disable=SC2086	# words
 plan $(wc -w <<< "$list")
-for name in tmpfs ext4 xfs ram1 loop4k loop4k-2; do
+for name in tmpfs ext4 xfs disk disk-2 disk4k loop4k; do
 	place $name
 done
 

@@ -409,7 +409,7 @@ static void fill_layer(FILE *io, const struct layer *l)
 	if (l->raw)
 		return;
 	open_layer(io, l);
-	if (strcmp(opt.compression, "none"))
+	if (strcmp(opt.compression, "none") && !l->prealloc)
 		compressed_ops(io, l);
 	for (unsigned int i = 0; i < opt.ops; i++)
 		one_op(io, l);

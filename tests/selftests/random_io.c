@@ -349,12 +349,11 @@ static int free_range(enum kind kind, uint64_t off, uint64_t len)
 }
 
 /*
- * After a discard every block has its old content or zeroes, and whole clusters
- * read as zeroes where the format promises that.  The model then holds what was found.
+ * After a discard every block has its old content or zeroes, and whole clusters of @c bytes (0:
+ * none) read as zeroes where the format promises that.  The model then holds what was found.
  */
-static void settle_discard(struct worker *w, uint64_t off, uint64_t len)
+static void settle_discard(struct worker *w, uint64_t off, uint64_t len, uint64_t c)
 {
-	uint64_t c = opt.discard_zeroes;
 	uint64_t first_whole = UINT64_MAX, end_whole = 0;
 	int err = transfer(w, false, w->buf, off, len, 0);
 
@@ -430,12 +429,12 @@ static void do_free(struct worker *w, enum kind kind, uint64_t off, uint64_t len
 	err = free_range(kind, off, len);
 	if (err == EOPNOTSUPP && kind != OP_ZEROOUT) {
 		w->unsupported[kind]++;
-		settle_discard(w, off, len);
+		settle_discard(w, off, len, 0);
 	} else if (err) {
 		fail(2, "%s of [%" PRIu64 ", +%" PRIu64 "): %s", kind_name[kind], off, len,
 		     strerror(err));
 	} else if (kind == OP_DISCARD) {
-		settle_discard(w, off, len);
+		settle_discard(w, off, len, opt.discard_zeroes);
 	} else {
 		memset(model + off, 0, len);
 	}

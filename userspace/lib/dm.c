@@ -38,8 +38,13 @@ static void __attribute__((format(printf, 5, 6))) be_quiet(int level, const char
 
 static int failed(struct dm_task *task, const char *name, const char *what, struct qc_error *err)
 {
-	int code = task ? dm_task_get_errno(task) : ENOMEM;
+	int code;
 
+	/* No task can be made where the kernel's version of device-mapper cannot be had. */
+	if (!task)
+		return qc_fail(err, ENODEV, name, "run as root, and load it with: modprobe dm_mod",
+			       "device-mapper is not available");
+	code = dm_task_get_errno(task);
 	switch (code) {
 	case 0:
 		code = EIO;

@@ -20,12 +20,17 @@ u64 qc_table_sectors(const struct qc_chain *chain)
 	return qc_div_round_up(chain->layers[0].size, QC_SECTOR_SIZE);
 }
 
+/*
+ * White space and backslashes go as in /proc/mounts, in octal.  dm's own escape, a single
+ * backslash, does not get through libdevmapper, which doubles every backslash.
+ */
 static void put_escaped(FILE *out, const char *text)
 {
 	for (; *text; text++) {
 		if (isspace((unsigned char)*text) || *text == '\\')
-			fputc('\\', out);
-		fputc(*text, out);
+			fprintf(out, "\\%03o", (unsigned char)*text);
+		else
+			fputc(*text, out);
 	}
 }
 
@@ -91,6 +96,12 @@ int qc_table_build(const struct qc_chain *chain, unsigned int flags, char **para
 	return 0;
 }
 
+static bool is_octal_escape(const char *text)
+{
+	return text[0] == '\\' && text[1] >= '0' && text[1] <= '3' && text[2] >= '0' &&
+	       text[2] <= '7' && text[3] >= '0' && text[3] <= '7';
+}
+
 /* The next word, unescaped, as a new string; NULL at the end or without memory. */
 static char *next_word(const char **at)
 {
@@ -105,9 +116,12 @@ static char *next_word(const char **at)
 	if (!word)
 		return NULL;
 	for (to = word; *from && !isspace((unsigned char)*from); from++) {
-		if (*from == '\\' && from[1])
-			from++;
-		*to++ = *from;
+		if (is_octal_escape(from)) {
+			*to++ = (from[1] - '0') << 6 | (from[2] - '0') << 3 | (from[3] - '0');
+			from += 3;
+		} else {
+			*to++ = *from;
+		}
 	}
 	*to = 0;
 	*at = from;

@@ -27,7 +27,7 @@ u64 qc_table_sectors(const struct qc_chain *chain);
 
 /*
  * The target's parameters for a chain, as a new string.  By path, names are absolute and
- * without symbolic links, and white space in them is escaped for dm's own splitting.
+ * without symbolic links, and white space and backslashes in them are written in octal (\040).
  */
 int qc_table_build(const struct qc_chain *chain, unsigned int flags, char **params,
 		   struct qc_error *err);

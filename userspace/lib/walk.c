@@ -66,7 +66,7 @@ struct mapping {
 	struct qc_walk *walk;
 	bool active;
 	u64 *l2;		/* buffer for one table */
-	u64 next;		/* where the next data cluster would not be fragmented */
+	u64 next;		/* where the table's next data cluster would not be a fragment */
 };
 
 static int walk_compressed(struct mapping *m, u64 entry, u64 l2_offset, u32 index)
@@ -74,7 +74,8 @@ static int walk_compressed(struct mapping *m, u64 entry, u64 l2_offset, u32 inde
 	struct qc_walk *w = m->walk;
 	u64 offset, len;
 
-	if (entry & QC_COPIED)
+	/* "This information is only accurate in L2 tables reachable from the active L1 table." */
+	if (m->active && entry & QC_COPIED)
 		bad(w, QC_USE_COMPRESSED,
 		    "entry %u of the L2 table at 0x%llx (0x%016llx) is compressed and has the copied flag",
 		    index, l2_offset, entry);
@@ -102,7 +103,7 @@ static int walk_standard(struct mapping *m, u64 entry, u64 l2_offset, u32 index)
 		    "entry %u of the L2 table at 0x%llx (0x%016llx) has reserved bits set",
 		    index, l2_offset, entry);
 	if (!offset) {
-		if (entry & QC_COPIED)
+		if (m->active && entry & QC_COPIED)
 			bad(w, QC_USE_DATA,
 			    "entry %u of the L2 table at 0x%llx (0x%016llx) has the copied flag but no cluster",
 			    index, l2_offset, entry);
@@ -131,6 +132,7 @@ static int walk_l2(struct mapping *m, u64 l2_offset, struct qc_error *err)
 	ret = qc_store_read(w->store, l2_offset, m->l2, qc_cluster_size(w->header), err);
 	if (ret < 0)
 		return ret;
+	m->next = 0;
 	for (u32 i = 0; i < qc_l2_entries(w->header); i++) {
 		u64 entry = be64toh(m->l2[i]);
 

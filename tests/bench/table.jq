@@ -1,0 +1,44 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+#
+# A report of tests/bench/run as text.
+
+def left($n): . + " " * ([$n - length, 0] | max);
+def right($n): " " * ([$n - length, 0] | max) + .;
+def fixed($digits):
+	if . == null then "-" else
+		(. * pow(10; $digits) | round | tostring) as $s
+		| if $digits == 0 then $s
+		  else ("0" * ([$digits + 1 - ($s | length), 0] | max) + $s)
+			| .[:-$digits] + "." + .[-$digits:] end
+	end;
+
+["limit", "thin", "thin-nozero", "loop", "qchain-1", "qchain-64", "qchain-500", "qemu-nbd",
+ "vduse-blk"] as $candidates
+| ["read-4k-1", "write-4k-1", "read-4k-16", "write-4k-16", "read-64k", "read-1m", "first-4k",
+   "first-64k"] as $figures
+| ["device", "ext4", "xfs"] as $settings
+| .results as $results
+| "Kernel \(.kernel), \(.cpus) CPUs, images of \(.image_mib) MiB, \(.rounds) rounds of \(.runtime_ms) ms, load \(.load_at_start) at start, \(.seconds) s",
+  ($settings[] as $s
+   | select(any($results[]; .setting == $s))
+   | "",
+     "Images " + (if $s == "device" then "on devices" else "in files on \($s)" end)
+	+ ": median, and ratio to the limit",
+     (("" | left(19)) + ($candidates | map(right(14)) | join(""))),
+     ($figures[] as $f
+      | [ $results[] | select(.setting == $s and .figure == $f) ]
+      | select(length > 0)
+      | . as $row
+      | (($f + " " + .[0].unit) | left(19))
+	+ ([ $candidates[] as $c
+	     | ([ $row[] | select(.candidate == $c) ][0]) as $r
+	     | (if $r then ($r.median | fixed(0)) + " " + ($r.ratio | fixed(2)) else "" end)
+	     | right(14) ] | join("")))),
+  "",
+  "Metadata held by the module, KiB: "
+	+ ([ .metadata[] | "\(.setting) depth \(.depth): \(.kib)" ] | join(", ")),
+  "",
+  "Targets",
+  (.targets[]
+   | (if .pass then "PASS " else "MISS " end) + (.setting | left(8)) + (.name | left(40))
+	+ (.value | fixed(2) | right(8)) + "  to reach " + (.least | fixed(2)))
