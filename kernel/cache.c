@@ -202,11 +202,6 @@ struct qc_block *qc_cache_peek(struct qc_cache *cache, u64 index)
 	return block;
 }
 
-void qc_block_pin(struct qc_block *block)
-{
-	atomic_inc(&block->pins);
-}
-
 void qc_block_put(struct qc_block *block)
 {
 	/*

@@ -108,8 +108,7 @@ struct qc_block *qc_cache_get(struct qc_cache *cache, u64 index, enum qc_block_k
  */
 struct qc_block *qc_cache_get_new(struct qc_cache *cache, u64 index, enum qc_block_kind kind);
 
-/* Take one more pin on a block already pinned or dirty; give a pin back.  Any context. */
-void qc_block_pin(struct qc_block *block);
+/* Give a pin back.  Any context. */
 void qc_block_put(struct qc_block *block);
 
 /*

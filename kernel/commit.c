@@ -358,7 +358,12 @@ int qc_commit_quiesce(struct qc_image *image)
 	/* Once for what is dirty, once for the refcounts that this released. */
 	int error = qc_commit_and_release(image) ?: qc_commit_and_release(image);
 
-	if (image->writable && image->format == QC_QCOW2)
+	if (!image->writable || image->format == QC_RAW)
+		return error;
+	cancel_work_sync(&image->count_work);
+	flush_work(&image->corrupt_work);
+	/* What could not be written is tried again in the background. */
+	if (!error)
 		cancel_delayed_work_sync(&image->commit_work);
 	return error;
 }
@@ -430,9 +435,8 @@ void qc_writer_close(struct qc_image *image)
 	mutex_lock(&image->lock);
 	image->closing = true;
 	mutex_unlock(&image->lock);
-	cancel_work_sync(&image->count_work);
-
 	error = qc_commit_quiesce(image);
+	cancel_delayed_work_sync(&image->commit_work);
 	wait_event(image->batches_wait, !atomic_read(&image->batches));
 	if (error) {
 		qc_err("image on %u:%u inode %llu was not written back: error %d; check it",

@@ -401,6 +401,8 @@ int qc_chain_discard(struct qc_chain *chain, u64 pos, u64 len)
 	u64 cluster, end, count;
 	int error = 0;
 
+	if (top->format == QC_RAW && !top->discard_passdown)
+		return 0;
 	if (top->format == QC_RAW) {
 		error = qc_store_discard(top->store, pos, len);
 		return error == -EOPNOTSUPP ? 0 : error;

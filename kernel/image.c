@@ -378,17 +378,17 @@ static struct qc_image *image_create(enum qc_format format, struct qc_store *sto
 }
 
 /* Read what is needed and not there yet; the image is busy.  On failure it can only be put. */
-static int image_load(struct qc_image *image, bool top, char **error)
+static int image_load(struct qc_image *image, bool created, bool top, char **error)
 {
 	int r = 0;
 
-	if (image->format == QC_RAW) {
+	if (created && image->format == QC_RAW)
 		image->size = round_up(qc_store_size(image->store), SECTOR_SIZE);
+	if (image->format == QC_RAW)
 		return 0;
-	}
-	if (!image->cache.fill)
+	if (created)
 		r = open_qcow2(image, error);
-	if (!r && image->writable && !image->wq) {
+	if (!r && created && image->writable) {
 		*error = "cannot load the image's refcounts";
 		r = qc_writer_open(image);
 	}
@@ -466,11 +466,16 @@ struct qc_image *qc_image_open(enum qc_format format, const char *name, bool wri
 	mutex_unlock(&registry_lock);
 
 	if (!r)
-		r = image_load(image, top, error);
+		r = image_load(image, !store, top, error);
 
+	/* One that could not be opened stays busy until it is closed, below. */
 	mutex_lock(&registry_lock);
-	image->busy = false;
-	registry_changed();
+	if (!r || store) {
+		image->busy = false;
+		registry_changed();
+	}
+	if (store)
+		qc_store_adopt_held(image->store, store);
 	mutex_unlock(&registry_lock);
 	if (store)
 		qc_store_put(store);

@@ -293,17 +293,15 @@ int qc_l2_count(struct qc_image *image, u64 cluster, u64 *sum, u64 *next)
 	u64 index = l1_index(image, cluster), entry;
 	struct qc_block *block;
 	unsigned int slot;
-	int error;
 
 	lockdep_assert_held(&image->lock);
 	if (index >= image->l1_size) {
 		*next = U64_MAX;
 		return 0;
 	}
-	error = l1_read(image, index, &entry);
-	if (error)
-		return error;
-	if (!(entry & QCOW2_OFFSET_MASK)) {
+	entry = image->l1[index];
+	/* Only looking: what is bad is reported when it is needed. */
+	if (!entry || l1_entry_bad(image, entry)) {
 		*next = (index + 1) << image->l2_bits;
 		return 0;
 	}

@@ -190,6 +190,25 @@ static int refcount_write(struct qc_image *image, u64 cluster, u64 refcount)
 	return error;
 }
 
+/* Have the new refcount block in @cluster, which reads as zeroes on disk, count itself. */
+static int refcount_write_new(struct qc_image *image, u64 cluster)
+{
+	u64 in_block = cluster & (BIT_ULL(refblock_bits(image)) - 1);
+	u64 host = cluster << image->cluster_bits;
+	struct qc_block *block;
+
+	/* Not read from disk, so that nothing but a want of memory can make it fail. */
+	block = qc_cache_get_new(&image->cache, (host >> image->cache.block_bits) +
+				 (in_block >> slot_bits(image)), QC_BLOCK_REFCOUNTS);
+	if (IS_ERR(block))
+		return PTR_ERR(block);
+	slot_write(image, block, cluster & (BIT_ULL(slot_bits(image)) - 1), 1);
+	qc_commit_dirty(image, block, QC_DIRTY_REFCOUNTS);
+	qc_count_note(&image->used, cluster, false, true);
+	qc_block_put(block);
+	return 0;
+}
+
 int qc_refcount_lower(struct qc_image *image, u64 cluster, u64 count)
 {
 	u64 refcount;
@@ -297,7 +316,7 @@ static int refblock_create(struct qc_image *image, u64 cluster)
 	error = qc_table_init(image, host);
 	if (!error) {
 		image->reftable[index] = host;
-		error = refcount_write(image, cluster, 1) ?: reftable_write(image, index, host);
+		error = refcount_write_new(image, cluster) ?: reftable_write(image, index, host);
 	}
 	if (error) {
 		/* Nothing on disk names it. */
@@ -457,22 +476,24 @@ static int reftable_move(struct qc_image *image)
 	u64 per_cluster = qc_cluster_size(image) / QCOW2_ENTRY_SIZE;
 	u64 start = covered_clusters(image), old_offset = image->reftable_offset;
 	u64 old_clusters = image->reftable_clusters, table_pos;
+	u64 clusters_max = max_t(u64, QCOW2_MAX_REFTABLE_BYTES >> image->cluster_bits, 1);
 	unsigned int noio;
 	int error;
 
-	clusters = image->reftable_clusters + image->reftable_clusters / 2 + 1;
+	clusters = min(image->reftable_clusters + image->reftable_clusters / 2 + 1, clusters_max);
 	blocks = refblocks_for(image, clusters);
-	while (clusters * per_cluster < old_entries + blocks + 1) {
+	while (clusters * per_cluster < old_entries + blocks + 1 && clusters <= clusters_max) {
 		clusters++;
 		blocks = refblocks_for(image, clusters);
 	}
 	entries = clusters * per_cluster;
-	if (entries * QCOW2_ENTRY_SIZE > max_t(u64, QCOW2_MAX_REFTABLE_BYTES,
-					       qc_cluster_size(image)))
+	if (clusters > clusters_max)
 		return -EFBIG;
 	table_pos = (start + blocks) << image->cluster_bits;
 
-	error = ensure_room(image, start + blocks + clusters);
+	error = check_not_table(image, start, blocks + clusters);
+	if (!error)
+		error = ensure_room(image, start + blocks + clusters);
 	if (error)
 		return error;
 	noio = memalloc_noio_save();
@@ -532,7 +553,7 @@ int qc_reftable_grow(struct qc_image *image)
 		mutex_unlock(&image->lock);
 	}
 	mutex_unlock(&image->commit_lock);
-	return error == -EFBIG ? -ENOSPC : error;
+	return error;
 }
 
 /*
@@ -653,10 +674,16 @@ static int mark_refcounts(struct qc_image *image)
 					"refcount table");
 	u64 i;
 
-	for (i = 0; i < image->reftable_entries && !error; i++)
-		if (image->reftable[i] && !reftable_entry_bad(image, image->reftable[i]))
-			error = qc_tables_mark_once(image, image->reftable[i], 1,
-						    "refcount block");
+	for (i = 0; i < image->reftable_entries && !error; i++) {
+		if (!image->reftable[i])
+			continue;
+		if (reftable_entry_bad(image, image->reftable[i])) {
+			qc_err("refcount block at offset %#llx is misaligned or outside the image",
+			       image->reftable[i]);
+			return -EUCLEAN;
+		}
+		error = qc_tables_mark_once(image, image->reftable[i], 1, "refcount block");
+	}
 	return error;
 }
 
@@ -677,7 +704,8 @@ int qc_refcount_open(struct qc_image *image)
 	error = mark_refcounts(image);
 	if (error)
 		return error;
-	clusters = DIV_ROUND_UP(qc_store_size(image->store), qc_cluster_size(image));
+	clusters = (qc_store_size(image->store) + qc_cluster_size(image) - 1) >>
+		   image->cluster_bits;
 	mutex_lock(&image->lock);
 	error = find_end(image, min(clusters, covered_clusters(image)), &image->host_end);
 	mutex_unlock(&image->lock);

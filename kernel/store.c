@@ -235,6 +235,12 @@ void qc_store_put(struct qc_store *store)
 	kfree(store);
 }
 
+void qc_store_adopt_held(struct qc_store *store, struct qc_store *from)
+{
+	if (!store->held)
+		swap(store->held, from->held);
+}
+
 void qc_store_id(const struct qc_store *store, struct qc_store_id *id)
 {
 	*id = store->id;

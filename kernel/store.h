@@ -80,6 +80,12 @@ struct qc_store *qc_store_open(const char *name, bool writable);
  */
 void qc_store_put(struct qc_store *store);
 
+/*
+ * qc_store_adopt_held - have @store hold the file description that @from was opened with as
+ * fd:N, unless it holds one already: @from goes away, the locks on it are to stay.
+ */
+void qc_store_adopt_held(struct qc_store *store, struct qc_store *from);
+
 /* What names the same bytes: equal for two stores over one inode or one device. */
 struct qc_store_id {
 	dev_t dev;			/* of the file system, or of the block device itself */

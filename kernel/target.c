@@ -215,8 +215,6 @@ static int qchain_ctr(struct dm_target *ti, unsigned int argc, char **argv)
 		target_free(target);
 		return error;
 	}
-	target->chain.top->discard_passdown = !target->no_discard_passdown;
-
 	ti->private = target;
 	ti->per_io_data_size = sizeof(struct qc_io);
 	ti->num_flush_bios = 1;
@@ -385,7 +383,10 @@ static void qchain_postsuspend(struct dm_target *ti)
 
 static void qchain_resume(struct dm_target *ti)
 {
-	qc_io_start(ti->private);
+	struct qc_target *target = ti->private;
+
+	target->chain.top->discard_passdown = !target->no_discard_passdown;
+	qc_io_start(target);
 }
 
 static int qchain_iterate_devices(struct dm_target *ti, iterate_devices_callout_fn fn, void *data)
@@ -420,7 +421,7 @@ static void qchain_io_hints(struct dm_target *ti, struct queue_limits *limits)
 	unsigned int block = logical_block_size(target);
 
 	/* A disk that is no whole number of large blocks keeps small ones, and is bounced. */
-	if (((u64)ti->len << SECTOR_SHIFT) % block)
+	if (((u64)ti->len << SECTOR_SHIFT) & (block - 1))
 		block = SECTOR_SIZE;
 	limits->logical_block_size = block;
 	limits->physical_block_size = max(limits->physical_block_size, block);

@@ -10,13 +10,6 @@
 
 #include "chain.h"
 
-enum qc_mode {
-	QC_MODE_RW,
-	QC_MODE_RO,
-	QC_MODE_OUT_OF_SPACE,	/* writes that need space wait */
-	QC_MODE_FAILED,		/* metadata found bad: writes fail, reads are served */
-};
-
 struct qc_target {
 	struct dm_target *ti;
 	struct qc_chain chain;

@@ -47,7 +47,7 @@ fio_report() { # FIGURE FIRST-ROUND LAST-ROUND EXTRA-OPTIONS
 	{
 		printf '%s\n' '[global]' ioengine=io_uring direct=1 thread=1 \
 			group_reporting=1 gtod_reduce=1 norandommap=1 randrepeat=1 randseed=42 \
-			allow_file_create=0 size="$size" refill_buffers=0 $4
+			allow_file_create=0 disk_util=0 size="$size" $4
 		for ((round = first; round <= last; round++)); do
 			for candidate in "${order[@]}"; do
 				printf '%s\n' "[$setting/$figure/$candidate/$round]" stonewall \

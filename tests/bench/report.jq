@@ -63,5 +63,5 @@ def value:
        | select($shallow and $deep)
        | { setting: $s, name: "metadata KiB: depth 64 / depth 500",
 	   value: ($shallow / $deep), least: 1, pass: ($deep <= $shallow) }) ] as $targets
-| { format: 1, $date, $mode, $commit, $kernel, $cpus, $image_mib, $rounds, $runtime_ms,
+| { format: 1, $date, $mode, $clock, $commit, $kernel, $cpus, $image_mib, $rounds, $runtime_ms,
     load_at_start: $load, $seconds, results: $results, metadata: $counts, targets: $targets }

@@ -18,7 +18,9 @@ def fixed($digits):
    "first-64k"] as $figures
 | ["device", "ext4", "xfs"] as $settings
 | .results as $results
-| "Kernel \(.kernel), \(.cpus) CPUs, images of \(.image_mib) MiB, \(.rounds) rounds of \(.runtime_ms) ms, load \(.load_at_start) at start, \(.seconds) s",
+| "Kernel \(.kernel), \(.cpus) CPUs, images of \(.image_mib) MiB, \(.rounds) rounds of \(.runtime_ms) ms, "
+	+ (if .clock == "time" then "load \(.load_at_start) at start"
+	   else "the clock counts instructions" end) + ", \(.seconds) s",
   ($settings[] as $s
    | select(any($results[]; .setting == $s))
    | "",

@@ -15,7 +15,8 @@ seed=${QCHAIN_SEED:-$(($(date +%s) % 1000000))}
 # place NAME: sets $place to a directory or a block device, made on first use:
 #	tmpfs, ext4, xfs, btrfs	directories; the last three each on a disk of its own
 #	disk, disk-2		whole disks
-#	disk4k, loop4k		a disk and a loop device with 4096-byte sectors
+#	loop4k, loop4k-2	disks with 4096-byte sectors (null_blk's lose data there when a buffer
+#				is not as aligned, so loop devices)
 # Not in a subshell: what is made there is not undone at the end.
 place() {
 	local dir=$scratch/$1
@@ -31,11 +32,10 @@ place() {
 		new_disk 400 && "mkfs.$1" -q "$disk" && mount "$disk" "$dir"
 		;;
 	disk*)
-		[ -L "$dir" ] || { new_disk 256 $([ "$1" != disk4k ] || echo 4096) &&
-			ln -s "$disk" "$dir"; }
+		[ -L "$dir" ] || { new_disk 256 && ln -s "$disk" "$dir"; }
 		place=$(readlink "$dir")
 		;;
-	loop4k)
+	loop4k*)
 		if [ ! -L "$dir" ]; then
 			truncate -s 256M "$dir.image"
 			ln -s "$(losetup --find --show --sector-size 4096 "$dir.image")" "$dir"
@@ -178,6 +178,17 @@ same_bytes() {
 		echo "# $out"
 		return 1
 	fi
+}
+
+# chain [mkchain OPTION]... PLACE...: makes a chain and sets TOP, BYTES, CLUSTER, VERSION, LAYERS,
+# TABLE (see mkchain.c) and model, a raw file with what QEMU reads from it.
+chain() {
+	local made
+
+	made=$(mkchain --seed "$seed" "$@")
+	eval "$made"
+	model=$scratch/model
+	flatten "$TOP" "$model"
 }
 
 # exercise TABLE TOP MODEL [random_io OPTION]...: a whole round on a chain whose content is in MODEL:

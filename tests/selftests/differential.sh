@@ -10,7 +10,7 @@
 . "$(dirname "$0")/chain.sh"
 
 long=${QCHAIN_LONG:-0}
-settings=("tmpfs" "ext4" "xfs" "disk disk-2" "disk4k loop4k" "ext4 disk xfs loop4k")
+settings=("tmpfs" "ext4" "xfs" "disk disk-2" "loop4k loop4k-2" "ext4 disk xfs loop4k")
 
 # combination N: sets cluster, version, depth, setting and the chain's own seed.
 combination() {
@@ -82,7 +82,7 @@ list=$(seq 0 23)
 echo "# seed $seed"
 # shellcheck disable=SC2086	# words
 plan $(wc -w <<< "$list")
-for name in tmpfs ext4 xfs disk disk-2 disk4k loop4k; do
+for name in tmpfs ext4 xfs disk disk-2 loop4k loop4k-2; do
 	place $name
 done
 
