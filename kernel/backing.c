@@ -24,6 +24,7 @@
 
 #define SLICE_BITS	(QC_BLOCK_MAX_BITS - 3)
 #define SLICE_SLOTS	BIT(SLICE_BITS)
+#define DEEP_LAYERS	8	/* up to so many keep tables cached, for other chains */
 
 enum { WALK, DATA, ZERO, COMPRESSED };
 
@@ -158,6 +159,9 @@ static int fill_slice(struct qc_cache *cache, struct qc_block *block)
 			end = find_next_zero_bit(todo, SLICE_SLOTS, slot);
 			fill_run(backing, i, start, entries, todo, slot, end);
 		}
+		/* The map knows it from here on; what many layers know besides is too much. */
+		if (backing->count > DEEP_LAYERS && backing->layers[i]->format == QC_QCOW2)
+			qc_cache_drop_clean(&backing->layers[i]->cache);
 		if (bitmap_empty(todo, SLICE_SLOTS))
 			break;
 		cond_resched();

@@ -409,8 +409,7 @@ void qc_cache_destroy(struct qc_cache *cache)
 		spin_unlock(&cache_lock);
 		cond_resched();
 	} while (n);
-	/* The freeing callbacks look at nothing of the cache, but peeking readers do. */
-	synchronize_rcu();
+	/* Who still walks over a block in a hash chain compares its cache, and looks no further. */
 }
 
 static unsigned long shrink_count(struct shrinker *s, struct shrink_control *sc)

@@ -54,21 +54,29 @@ static inline long qc_iocb_caller_comp(struct kiocb *iocb)
 #if LINUX_VERSION_CODE < KERNEL_VERSION(6, 2, 0)
 static inline int qc_in_flight_enter(struct srcu_struct *srcu)
 {
-	return __srcu_read_lock(srcu);
+	int token = __srcu_read_lock(srcu);
+
+	__release(srcu);	/* the section does not end in this function */
+	return token;
 }
 
 static inline void qc_in_flight_leave(struct srcu_struct *srcu, int token)
 {
+	__acquire(srcu);
 	__srcu_read_unlock(srcu, token);
 }
 #else
 static inline int qc_in_flight_enter(struct srcu_struct *srcu)
 {
-	return srcu_down_read(srcu);
+	int token = srcu_down_read(srcu);
+
+	__release(srcu);	/* the section does not end in this function */
+	return token;
 }
 
 static inline void qc_in_flight_leave(struct srcu_struct *srcu, int token)
 {
+	__acquire(srcu);
 	srcu_up_read(srcu, token);
 }
 #endif
@@ -137,6 +145,14 @@ static inline void qc_limit_discards(struct queue_limits *limits, unsigned int s
 	limits->max_hw_discard_sectors = sectors;
 #endif
 	limits->max_discard_sectors = sectors;
+}
+
+/* Pages must not change while they are written (a limit since 6.11; before, dm looks itself). */
+static inline void qc_limit_stable_writes(struct queue_limits *limits)
+{
+#if LINUX_VERSION_CODE >= KERNEL_VERSION(6, 11, 0)
+	limits->features |= BLK_FEAT_STABLE_WRITES;
+#endif
 }
 
 #ifndef __counted_by

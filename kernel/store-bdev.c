@@ -39,38 +39,6 @@ static int bdev_prepare(struct qc_store_req *req)
 	return 1;
 }
 
-static void bdev_end_io(struct bio *bio)
-{
-	struct qc_store_req *req = container_of(bio, struct qc_store_req, bio);
-	int error = blk_status_to_errno(bio->bi_status);
-
-	bio_uninit(bio);
-	req->done(req, error);
-}
-
-static void bdev_submit(struct qc_store_req *req)
-{
-	int r = bdev_prepare(req);
-
-	if (r <= 0) {
-		req->done(req, r);
-		return;
-	}
-	req->bio.bi_end_io = bdev_end_io;
-	submit_bio(&req->bio);
-}
-
-/* As with a bio that dm remaps: below .map() submit_bio() only puts it on a list. */
-static bool bdev_submit_nowait(struct qc_store_req *req)
-{
-	unsigned int nr_segs;
-
-	if (!qc_store_aligned(req, &nr_segs))
-		return false;
-	bdev_submit(req);
-	return true;
-}
-
 static int bdev_rw(struct qc_store_req *req)
 {
 	int r = bdev_prepare(req);
@@ -112,8 +80,6 @@ static int bdev_truncate(struct qc_store *store, u64 size)
 }
 
 static const struct qc_store_ops bdev_ops = {
-	.submit		= bdev_submit,
-	.submit_nowait	= bdev_submit_nowait,
 	.rw		= bdev_rw,
 	.flush		= bdev_flush,
 	.zero_range	= bdev_zero_range,
@@ -141,6 +107,5 @@ int qc_store_bdev_setup(struct qc_store *store)
 	store->dma_mask = bdev_dma_alignment(bdev);
 	store->block = store->align;
 	store->direct = true;
-	store->nowait = true;
 	return 0;
 }

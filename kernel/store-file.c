@@ -210,27 +210,6 @@ static ssize_t file_issue(struct qc_store_req *req, unsigned int nr_segs)
 	return ret;
 }
 
-static void file_submit(struct qc_store_req *req)
-{
-	unsigned int nr_segs;
-	ssize_t ret;
-
-	if (!req->store->direct) {
-		req->done(req, file_rw(req));
-		return;
-	}
-
-	qc_store_aligned(req, &nr_segs);
-	file_init_iocb(req, 0);
-	if (req->op == REQ_OP_WRITE)
-		kiocb_start_write(&req->iocb);
-	ret = file_issue(req, nr_segs);
-	if (ret != -EIOCBQUEUED) {
-		req->result = ret;
-		file_end(req);
-	}
-}
-
 static bool file_submit_nowait(struct qc_store_req *req)
 {
 	struct super_block *sb = file_inode(req->store->file)->i_sb;
@@ -325,7 +304,6 @@ static int file_grow(struct qc_store *store, u64 size)
 }
 
 static const struct qc_store_ops file_ops = {
-	.submit		= file_submit,
 	.submit_nowait	= file_submit_nowait,
 	.rw		= file_rw,
 	.flush		= file_flush,

@@ -18,9 +18,7 @@ struct qc_store_queue;
  * (qc_store_aligned()) and not empty.
  */
 struct qc_store_ops {
-	/* Starts the request; done() is called whenever it ends. */
-	void (*submit)(struct qc_store_req *req);
-	/* As qc_store_submit_nowait(). */
+	/* As qc_store_submit_nowait(); NULL where bios are remapped instead. */
 	bool (*submit_nowait)(struct qc_store_req *req);
 	/* Reads or writes all of the request and returns 0 or an error; done() is not called. */
 	int (*rw)(struct qc_store_req *req);

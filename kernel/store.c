@@ -280,11 +280,6 @@ u64 qc_store_size(const struct qc_store *store)
 	return i_size_read(store->file->f_mapping->host);
 }
 
-bool qc_store_writable(const struct qc_store *store)
-{
-	return store->writable;
-}
-
 u64 qc_store_zero_from(const struct qc_store *store)
 {
 	u64 from = atomic64_read(&store->zero_from);
@@ -489,44 +484,13 @@ static int rw_any(struct qc_store_req *req)
 	return bounce_request(req);
 }
 
-static void submit_work(struct work_struct *work)
-{
-	struct qc_store_req *req = container_of(work, struct qc_store_req, work);
-	unsigned int nr_segs, noio = memalloc_noio_save();
-
-	if (qc_store_aligned(req, &nr_segs))
-		req->store->ops->submit(req);
-	else
-		req->done(req, bounce_request(req));
-	memalloc_noio_restore(noio);
-}
-
-void qc_store_submit(struct qc_store_req *req)
-{
-	struct qc_store *store = req->store;
-	unsigned int nr_segs, noio;
-
-	if (!req->iter.bi_size) {
-		req->done(req, 0);
-		return;
-	}
-	if (!store->direct || !qc_store_aligned(req, &nr_segs) ||
-	    (!store->bdev && !may_wait(req->op))) {
-		qc_store_defer(req, submit_work);
-		return;
-	}
-	noio = memalloc_noio_save();
-	store->ops->submit(req);
-	memalloc_noio_restore(noio);
-}
-
 bool qc_store_submit_nowait(struct qc_store_req *req)
 {
 	struct qc_store *store = req->store;
 
 	if (!store->nowait || !req->iter.bi_size)
 		return false;
-	if (!store->bdev && !qc_store_context_ok(req->op))
+	if (!qc_store_context_ok(req->op))
 		return false;
 	return store->ops->submit_nowait(req);
 }

@@ -116,25 +116,12 @@ bool qc_store_stable_writes(const struct qc_store *store);
 /* Current size, read afresh from the inode or the device.  Any context. */
 u64 qc_store_size(const struct qc_store *store);
 
-/* Whether the store was opened for writing. */
-bool qc_store_writable(const struct qc_store *store);
-
 /*
- * qc_store_submit - start a read or write.
- * Process context; may sleep (for memory reserves, file system locks), never allocates
- * without a mempool behind it, and runs under memalloc_noio.  done() may be called
- * before this returns.  In a kernel thread aligned direct I/O is issued at once; from any other
- * task, inside a file system's transaction, in reclaim or below submit_bio() a request
- * to a file is handed to a work queue by itself.
- */
-void qc_store_submit(struct qc_store_req *req);
-
-/*
- * qc_store_submit_nowait - the same from .map() of the fast path: does not wait.
+ * qc_store_submit_nowait - start a read or write of a file from .map(): does not wait.
  * Returns true when the request was taken (done() was or will be called), false when
  * it would have to wait: then done() is not called and the caller defers the bio.  Parts of
  * the data may have been transferred by then, as a repetition will.
- * To a file this needs direct I/O with NOWAIT below, no FUA, and a write within the file.
+ * This needs direct I/O with NOWAIT below, no FUA, and a write within the file.
  */
 bool qc_store_submit_nowait(struct qc_store_req *req);
 

@@ -21,6 +21,11 @@
 #define MAX_LAYERS	65535U	/* what a map entry of backing.c can name */
 #define TABLE_PATH_MAX	4096
 
+static struct qc_image *target_layer(const struct qc_target *target, unsigned int i)
+{
+	return i ? qc_backing_layer(target->chain.backing, i - 1) : target->chain.top;
+}
+
 /* The table holds the device, too: for its limits, and so that `dmsetup deps` shows it. */
 static int layer_hold_device(struct qc_target *target, unsigned int i,
 			     const struct qc_image *image, qc_blk_mode_t mode)
@@ -308,9 +313,8 @@ static size_t emit_table(struct qc_target *target, char *result, size_t maxlen)
 	size_t sz = 0;
 
 	DMEMIT("%u", target->layers);
-	sz = emit_layer(result, maxlen, sz, target->chain.top);
-	for (i = 0; i + 1 < target->layers; i++)
-		sz = emit_layer(result, maxlen, sz, qc_backing_layer(target->chain.backing, i));
+	for (i = 0; i < target->layers; i++)
+		sz = emit_layer(result, maxlen, sz, target_layer(target, i));
 
 	features = target->read_only + target->error_if_no_space + target->no_discard_passdown;
 	if (features)
@@ -402,28 +406,36 @@ static int qchain_iterate_devices(struct dm_target *ti, iterate_devices_callout_
 	return r;
 }
 
-/* The largest unit in which any layer can be read or written without bouncing. */
-static unsigned int logical_block_size(const struct qc_target *target)
+/* What every layer can be read and written with without bouncing. */
+static void stack_alignment(const struct qc_target *target, unsigned int *block,
+			    unsigned int *dma_alignment)
 {
-	unsigned int i, size = max_t(unsigned int, SECTOR_SIZE,
-				     qc_store_align(target->chain.top->store));
+	unsigned int i;
 
-	for (i = 0; i + 1 < target->layers; i++)
-		size = max(size, qc_store_align(qc_backing_layer(target->chain.backing,
-								 i)->store));
-	return min_t(unsigned int, size, PAGE_SIZE);
+	*block = SECTOR_SIZE;
+	*dma_alignment = 0;
+	for (i = 0; i < target->layers; i++) {
+		const struct qc_store *store = target_layer(target, i)->store;
+
+		*block = max(*block, qc_store_align(store));
+		*dma_alignment = max(*dma_alignment, qc_store_dma_alignment(store));
+	}
 }
 
 static void qchain_io_hints(struct dm_target *ti, struct queue_limits *limits)
 {
 	struct qc_target *target = ti->private;
 	const struct qc_image *top = target->chain.top;
-	unsigned int block = logical_block_size(target);
+	unsigned int block, dma_alignment;
 
+	stack_alignment(target, &block, &dma_alignment);
 	/* A disk that is no whole number of large blocks keeps small ones, and is bounced. */
 	if (((u64)ti->len << SECTOR_SHIFT) & (block - 1))
 		block = SECTOR_SIZE;
 	limits->logical_block_size = block;
+	limits->dma_alignment = max(limits->dma_alignment, dma_alignment);
+	if (!target->read_only && qc_store_stable_writes(top->store))
+		qc_limit_stable_writes(limits);
 	limits->physical_block_size = max(limits->physical_block_size, block);
 	limits->io_min = max(limits->io_min, limits->physical_block_size);
 	if (target->read_only)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-# shellcheck shell=bash
+# shellcheck shell=bash disable=SC2154	# variables are set by whoever sources this
 #
 # Images, and the devices that show them, for measurements in the test VM. Sourced.
 #

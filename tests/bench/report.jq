@@ -9,7 +9,7 @@ def median:
 		elif length % 2 == 1 then .[length / 2 | floor]
 		else (.[length / 2 - 1] + .[length / 2]) / 2 end;
 
-def unit: if test("4k") then "IOPS" else "MiB/s" end;
+def unit: if test("-4k") then "IOPS" else "MiB/s" end;
 
 def value:
 	(if .write.total_ios > 0 then .write else .read end) as $io

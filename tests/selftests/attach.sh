@@ -145,6 +145,8 @@ dmsetup remove foreign
 qemu-nbd -t -k "$scratch/nbd.sock" top.qcow2 &
 nbd=$!
 until [ -S nbd.sock ]; do sleep 0.1; done
+# It answers only when it has opened the image.
+qemu-img info "nbd+unix:///?socket=$scratch/nbd.sock" > /dev/null
 check "an image that QEMU writes to is refused" refused 1 top.qcow2 "another program" -- \
 	qchain attach top.qcow2 --name held
 check "so it is for reading" refused 1 top.qcow2 "for writing" -- \

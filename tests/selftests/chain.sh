@@ -124,6 +124,14 @@ wait_for() {
 	done
 }
 
+# fails COMMAND...: "! COMMAND" would not count under set -e.
+fails() {
+	if "$@" > /dev/null 2>&1; then
+		echo "# succeeded, but must not: $*"
+		return 1
+	fi
+}
+
 # refused MESSAGE-PATTERN COMMAND...: it fails, and the kernel log says why.
 refused() {
 	local pattern=$1 mark="qchain-test $RANDOM$RANDOM"
@@ -200,7 +208,7 @@ exercise() {
 	shift 3
 	attach qctest "$table"
 	same_bytes "$model" /dev/mapper/qctest
-	random_io --model "$model" --out "$model.new" --timeout 240 "$@" /dev/mapper/qctest
+	random_io --seed "$seed" --model "$model" --out "$model.new" --timeout 240 "$@" /dev/mapper/qctest
 	mv "$model.new" "$model"
 	detach qctest
 	clean "$top"
@@ -224,8 +232,9 @@ try() {
 		"$@"
 	)
 	status=$?
-	for name in $(dm_names | grep '^qctest'); do
-		dmsetup remove --retry "$name" || dmsetup remove --force "$name"
+	for name in $(dm_names | grep '^qc' | sort -r); do
+		echo "# $name is left over"
+		timeout 20 dmsetup remove --retry "$name" || timeout 60 dmsetup remove --force "$name"
 	done
 	if [ $status = 0 ]; then
 		ok "$description"

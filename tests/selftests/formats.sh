@@ -2,7 +2,8 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 #
 # What qcow2 can be: refcount widths, internal snapshots, compressed and zero clusters, sizes and
-# cluster sizes that differ from layer to layer, a raw base, growing refcount tables, discards.
+# cluster sizes that differ from layer to layer, a raw base, growing refcount tables,
+# discards, features of the header; and the file systems that images can be on.
 
 . "$(dirname "$0")/lib.sh"
 . "$(dirname "$0")/chain.sh"
@@ -171,6 +172,83 @@ lazy_refcounts() {
 	content "$dir/top" "$scratch/model.new"
 }
 
+# ---- header features ---------------------------------------------------------------------------
+
+INCOMPATIBLE=72		# offsets in the header, of big-endian 64-bit words
+AUTOCLEAR=88
+
+# A bit of a feature that the module knows nothing of is cleared by the first change of anything,
+# also one that overwrites data in place, and by nothing else.
+autoclear() {
+	qemu-img create -q -f qcow2 "$dir/top" 1M
+	qemu-io -f qcow2 -c "write -q -P 7 0 256k" "$dir/top" > "$dir/log"
+	poke "$dir/top" $AUTOCLEAR 0000000200000000
+	attach qctest "$(table_of '' qcow2 "$dir/top")"
+	dd if=/dev/mapper/qctest of=/dev/null bs=64k status=none
+	detach qctest
+	[ "$(header_u64 "$dir/top" $AUTOCLEAR)" = $((1 << 33)) ]
+	attach qctest "$(table_of '' qcow2 "$dir/top")"
+	dd if=/dev/urandom of=/dev/mapper/qctest bs=4k count=1 oflag=direct status=none
+	[ "$(header_u64 "$dir/top" $AUTOCLEAR)" = 0 ]
+	detach qctest
+	clean "$dir/top"
+}
+
+# bad_entry ENTRY OPERATION: the L2 entry of the second cluster is this one.  What needs it fails,
+# the rest reads on; the image is failed, and marked corrupt.
+bad_entry() {
+	local l1 l2 event
+
+	rm -f "$dir"/*
+	qemu-img create -q -f qcow2 "$dir/top" 1M
+	qemu-io -f qcow2 -c "write -q -P 7 0 256k" "$dir/top" > "$dir/log"
+	l1=$(header_u64 "$dir/top" 40)
+	l2=$(($(header_u64 "$dir/top" "$l1") & 0xfffffffffffe00))
+	poke "$dir/top" $((l2 + 8)) "$(printf %016x $(($1 | 1 << 63)))"
+	cp "$dir/top" "$dir/before"
+
+	attach qctest "$(table_of '' qcow2 "$dir/top")"
+	event=$(dmsetup info -c --noheadings -o events qctest)
+	if "$2" 1; then
+		echo "# entry $1: no error"
+		return 1
+	fi
+	reads 0
+	reads 2
+	wait_for 10 failed_with_event "$event"
+	detach qctest
+	[ "$(header_u64 "$dir/top" $INCOMPATIBLE)" = 2 ]
+	# Not a byte but the corrupt bit.
+	poke "$dir/before" $((INCOMPATIBLE + 7)) 02
+	cmp "$dir/before" "$dir/top"
+}
+
+failed_with_event() {
+	[ "$(status_field qctest 1)" = failed ] &&
+		[ "$(dmsetup info -c --noheadings -o events qctest)" -gt "$1" ]
+}
+
+# reads CLUSTER, writes CLUSTER
+reads() {
+	dd if=/dev/mapper/qctest of=/dev/null bs=64k count=1 skip="$1" iflag=direct \
+		status=none 2> "$dir/log"
+}
+
+writes() {
+	dd if=/dev/zero of=/dev/mapper/qctest bs=64k count=1 seek="$1" oflag=direct \
+		status=none 2> "$dir/log"
+}
+
+bad_entries() {
+	bad_entry 0x50200 reads			# misaligned
+	bad_entry 0x40000000000000 reads	# far behind the end
+	bad_entry 0x50200 writes
+	bad_entry 0x30000 writes		# the L1 table
+	bad_entry 0 writes			# the header, as the word of a bad zero cluster
+}
+
+# ---- file systems ------------------------------------------------------------------------------
+
 # File systems without direct or without non-blocking I/O, or with their own ideas of a file.
 on_btrfs() {
 	fresh_dir btrfs
@@ -198,7 +276,7 @@ on_fuse() {
 }
 
 echo "# seed $seed"
-plan 28
+plan 30
 fresh_dir tmpfs
 place ext4
 
@@ -209,8 +287,8 @@ done
 fresh_dir ext4
 try "internal snapshots, version 2" internal_snapshots 2
 try "internal snapshots, version 3" internal_snapshots 3
-try "mixed cluster sizes below 512 bytes" mixed_cluster_sizes 512
-try "mixed cluster sizes below 64 KiB" mixed_cluster_sizes 65536
+try "layers of other cluster sizes below one of 512 bytes" mixed_cluster_sizes 512
+try "layers of other cluster sizes below one of 64 KiB" mixed_cluster_sizes 65536
 fresh_dir tmpfs
 try "overlay longer than its backing file" backing_size 2098688 4M
 fresh_dir ext4
@@ -235,6 +313,10 @@ fresh_dir ext4
 try "write zeroes, version 2" write_zeroes 0.10
 fresh_dir tmpfs
 try "lazy refcounts" lazy_refcounts
+fresh_dir tmpfs
+try "autoclear bits are cleared with the first change" autoclear
+fresh_dir tmpfs
+try "a bad entry fails what needs it, and marks the image corrupt" bad_entries
 if place btrfs 2> /dev/null; then
 	try "images on btrfs" on_btrfs
 else

@@ -79,8 +79,6 @@ static struct layer *layers;		/* [0] is the base */
 static uint64_t rng;
 static char source[NR_SOURCES][PATH_MAX];
 
-extern char **environ;
-
 static __attribute__((noreturn, format(printf, 2, 3))) void die(int status, const char *fmt, ...)
 {
 	va_list ap;
@@ -432,7 +430,7 @@ static void take_snapshots(void)
 
 	for (unsigned int i = 0; i < opt.snapshots; i++) {
 		char name[16];
-		char *argv[] = { "qemu-img", "snapshot", "-c", name, top->path, NULL };
+		char *const argv[] = { "qemu-img", "snapshot", "-c", name, top->path, NULL };
 		FILE *io;
 
 		snprintf(name, sizeof(name), "snap%u", i);
@@ -512,8 +510,8 @@ static void fill_deep(FILE *io, const struct layer *l, FILE *flat)
 }
 
 /*
- * A process for each of a thousand layers would take minutes.  Over an empty placeholder
- * of the same size one overlay is made and copied; some get data, then each learns its real backing.
+ * A process for each of a thousand layers would take minutes.  Over an empty placeholder of the
+ * same size one overlay is made and copied; some get data, then each learns its real backing.
  */
 static void create_deep(void)
 {
@@ -607,7 +605,7 @@ static __attribute__((noreturn)) void usage(int status)
 	exit(status);
 }
 
-static uint64_t number(const char *arg)
+static uint64_t parse_number(const char *arg)
 {
 	char *end;
 	uint64_t n;
@@ -619,9 +617,9 @@ static uint64_t number(const char *arg)
 	return n;
 }
 
-static uint64_t number_or_mixed(const char *arg)
+static uint64_t parse_version(const char *arg)
 {
-	return strcmp(arg, "mixed") ? number(arg) : 0;
+	return strcmp(arg, "mixed") ? parse_number(arg) : 0;
 }
 
 static void parse(int argc, char **argv)
@@ -650,34 +648,34 @@ static void parse(int argc, char **argv)
 	while ((c = getopt_long(argc, argv, "", longopts, NULL)) != -1) {
 		switch (c) {
 		case 's':
-			opt.seed = number(optarg);
+			opt.seed = parse_number(optarg);
 			break;
 		case 'S':
-			opt.size = number(optarg);
+			opt.size = parse_number(optarg);
 			break;
 		case 'c':
-			opt.cluster = number(optarg);
+			opt.cluster = parse_number(optarg);
 			break;
 		case 'V':
-			opt.version = number_or_mixed(optarg);
+			opt.version = parse_version(optarg);
 			break;
 		case 'd':
-			opt.depth = number(optarg);
+			opt.depth = parse_number(optarg);
 			break;
 		case 'n':
-			opt.ops = number(optarg);
+			opt.ops = parse_number(optarg);
 			break;
 		case 'r':
-			opt.refcount_bits = number(optarg);
+			opt.refcount_bits = parse_number(optarg);
 			break;
 		case 'z':
 			opt.compression = optarg;
 			break;
 		case 'i':
-			opt.snapshots = number(optarg);
+			opt.snapshots = parse_number(optarg);
 			break;
 		case 'a':
-			opt.align = number(optarg);
+			opt.align = parse_number(optarg);
 			break;
 		case 'R':
 			opt.raw_base = true;

@@ -33,7 +33,7 @@
 #define MAX_IOVECS 4
 #define INITIAL_OP 0
 
-enum kind {
+enum op_kind {
 	OP_INITIAL, OP_READ, OP_WRITE, OP_WRITE_FUA, OP_DISCARD, OP_ZEROOUT, OP_ZERO_RANGE,
 	OP_PUNCH_HOLE, OP_FSYNC, OP_WATCH, NR_KINDS
 };
@@ -52,7 +52,7 @@ static const unsigned int kind_share[NR_KINDS] = {
 };
 
 struct op {
-	enum kind kind;
+	enum op_kind kind;
 	unsigned int thread;
 	bool done;
 	uint64_t off;
@@ -105,7 +105,7 @@ static bool dev_is_file;
 static uint64_t dev_size;
 static unsigned char *model;
 static struct op *ops;
-static uint32_t *last_op;		/* per block: the latest operation that began to change it */
+static uint32_t *last_op;		/* per block: who began to change it last */
 static unsigned int nr_ops = 1;		/* operation 0 is the initial content */
 static struct range *ranges;
 static bool stop;			/* first failure, or workers done: all leave */
@@ -212,7 +212,7 @@ static void range_unlock(struct range *me)
 
 /* ---- what is known of each block ---- */
 
-static unsigned int op_begin(struct worker *w, enum kind kind, uint64_t off, uint64_t len)
+static unsigned int op_begin(struct worker *w, enum op_kind kind, uint64_t off, uint64_t len)
 {
 	unsigned int nr;
 
@@ -267,7 +267,7 @@ static void print_bytes(const char *what, const unsigned char *p, size_t len)
 	putchar('\n');
 }
 
-static void report_mismatch(enum kind during, uint64_t off, const unsigned char *expected,
+static void report_mismatch(enum op_kind during, uint64_t off, const unsigned char *expected,
 			    const unsigned char *got, uint64_t len)
 {
 	uint64_t first = 0, end, word;
@@ -311,7 +311,8 @@ static int transfer(struct worker *w, bool write, unsigned char *buf, uint64_t o
 			uint64_t piece = len - filled;
 
 			if (n + 1 < MAX_IOVECS && piece > opt.block)
-				piece = (1 + rnd_below(&w->split_rng, piece / opt.block)) * opt.block;
+				piece = opt.block * (1 + rnd_below(&w->split_rng,
+								   piece / opt.block));
 			iov[n++] = (struct iovec){ buf + filled, piece };
 			filled += piece;
 		}
@@ -333,7 +334,7 @@ static int transfer(struct worker *w, bool write, unsigned char *buf, uint64_t o
 	return 0;
 }
 
-static int free_range(enum kind kind, uint64_t off, uint64_t len)
+static int free_range(enum op_kind kind, uint64_t off, uint64_t len)
 {
 	uint64_t range[2] = { off, len };
 	int mode;
@@ -399,7 +400,7 @@ static void do_read(struct worker *w, uint64_t off, uint64_t len, int flags)
 	range_unlock(&range);
 }
 
-static void do_write(struct worker *w, enum kind kind, uint64_t off, uint64_t len, int flags)
+static void do_write(struct worker *w, enum op_kind kind, uint64_t off, uint64_t len, int flags)
 {
 	struct range range = { .off = off, .end = off + len, .exclusive = true };
 	unsigned int nr;
@@ -418,7 +419,7 @@ static void do_write(struct worker *w, enum kind kind, uint64_t off, uint64_t le
 	range_unlock(&range);
 }
 
-static void do_free(struct worker *w, enum kind kind, uint64_t off, uint64_t len)
+static void do_free(struct worker *w, enum op_kind kind, uint64_t off, uint64_t len)
 {
 	struct range range = { .off = off, .end = off + len, .exclusive = true };
 	unsigned int nr;
@@ -480,7 +481,7 @@ static void do_watch(struct worker *w, uint64_t off, uint64_t len)
 
 /* ---- which operation, where ---- */
 
-static enum kind choose_kind(struct worker *w)
+static enum op_kind choose_kind(struct worker *w)
 {
 	unsigned int dice = rnd_below(&w->rng, 100);
 
@@ -549,7 +550,7 @@ static void *work(void *arg)
 	struct worker *w = arg;
 
 	for (unsigned int i = 0; i < opt.ops && !stopped(); i++) {
-		enum kind kind = choose_kind(w);
+		enum op_kind kind = choose_kind(w);
 		uint64_t len = choose_len(w);
 		uint64_t off = choose_off(w, len);
 		int flags = rnd_below(&w->rng, 3) ? 0 : RWF_NOWAIT;
@@ -680,7 +681,7 @@ static void save_model(void)
 		die("%s: %s", opt.out_path, strerror(errno));
 }
 
-static void start(struct worker *w, unsigned int id, void *(*fn)(void *))
+static void start_worker(struct worker *w, unsigned int id, void *(*fn)(void *))
 {
 	uint64_t mix = opt.seed * 1000003 + id;
 
@@ -750,7 +751,7 @@ static __attribute__((noreturn)) void usage(int status)
 	exit(status);
 }
 
-static uint64_t number(const char *arg)
+static uint64_t parse_number(const char *arg)
 {
 	char *end;
 	uint64_t n;
@@ -788,20 +789,47 @@ static void parse(int argc, char **argv)
 	opt.seed = (now.tv_sec ^ now.tv_nsec) & UINT32_MAX;
 	while ((c = getopt_long(argc, argv, "", longopts, NULL)) != -1) {
 		switch (c) {
-		case 'm': opt.model_path = optarg; break;
-		case 'o': opt.out_path = optarg; break;
-		case 's': opt.seed = number(optarg); break;
-		case 't': opt.threads = number(optarg); break;
-		case 'w': opt.watchers = number(optarg); break;
-		case 'n': opt.ops = number(optarg); break;
-		case 'c': opt.cluster = number(optarg); break;
-		case 'b': opt.block = number(optarg); break;
-		case 'M': opt.max_io = number(optarg); break;
-		case 'z': opt.discard_zeroes = number(optarg); break;
-		case 'D': opt.no_discard = true; break;
-		case 'T': opt.timeout = number(optarg); break;
-		case 'B': opt.buffered = true; break;
-		default: usage(c == 'h' ? 0 : 2);
+		case 'm':
+			opt.model_path = optarg;
+			break;
+		case 'o':
+			opt.out_path = optarg;
+			break;
+		case 's':
+			opt.seed = parse_number(optarg);
+			break;
+		case 't':
+			opt.threads = parse_number(optarg);
+			break;
+		case 'w':
+			opt.watchers = parse_number(optarg);
+			break;
+		case 'n':
+			opt.ops = parse_number(optarg);
+			break;
+		case 'c':
+			opt.cluster = parse_number(optarg);
+			break;
+		case 'b':
+			opt.block = parse_number(optarg);
+			break;
+		case 'M':
+			opt.max_io = parse_number(optarg);
+			break;
+		case 'z':
+			opt.discard_zeroes = parse_number(optarg);
+			break;
+		case 'D':
+			opt.no_discard = true;
+			break;
+		case 'T':
+			opt.timeout = parse_number(optarg);
+			break;
+		case 'B':
+			opt.buffered = true;
+			break;
+		default:
+			usage(c == 'h' ? 0 : 2);
 		}
 	}
 	if (optind + 1 != argc || !opt.threads)
@@ -833,11 +861,11 @@ int main(int argc, char **argv)
 		die("cannot start a thread");
 
 	/* The last worker is this thread's own, for the two whole compares. */
-	start(&workers[opt.threads + opt.watchers], opt.threads + opt.watchers, NULL);
+	start_worker(&workers[opt.threads + opt.watchers], opt.threads + opt.watchers, NULL);
 	compare_all(&workers[opt.threads + opt.watchers], "initial");
 	if (!stopped()) {
 		for (i = 0; i < opt.threads + opt.watchers; i++)
-			start(&workers[i], i, i < opt.threads ? work : watch);
+			start_worker(&workers[i], i, i < opt.threads ? work : watch);
 		for (i = 0; i < opt.threads; i++)
 			pthread_join(workers[i].tid, NULL);
 		__atomic_store_n(&stop, true, __ATOMIC_RELAXED);

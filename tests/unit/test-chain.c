@@ -151,7 +151,8 @@ static void loops(void **state)
 	struct qc_error err;
 
 	(void)state;
-	must("qemu-img create -f qcow2 -u -b self.qcow2 -F qcow2 self.qcow2 1M");
+	must("qemu-img create -f qcow2 self.qcow2 1M && "
+	     "qemu-img rebase -u -b self.qcow2 -F qcow2 self.qcow2");
 	assert_failed(&err, open_chain("self.qcow2", 0, &chain, &err), ELOOP, "self.qcow2",
 		      "rebase");
 	must("qemu-img create -f qcow2 -u -b y.qcow2 -F qcow2 x.qcow2 1M && "
@@ -195,7 +196,7 @@ static void a_thousand_layers(void **state)
 	qc_raise_nofile();
 	must("qemu-img create -f qcow2 l0001.qcow2 1M && "
 	     "qemu-img create -f qcow2 -b l0001.qcow2 -F qcow2 -o cluster_size=4k l0002.qcow2 && "
-	     "for i in $(seq 3 1100); do LC_ALL=C sed \"s/l0001.qcow2/l$(printf %%04d $((i - 1))).qcow2/\""
+	     "for i in $(seq 3 1100); do LC_ALL=C sed \"s/l0001.qcow2/l$(printf %%04d $((i - 1))).qcow2/\" "
 	     "l0002.qcow2 > l$(printf %%04d $i).qcow2; done");
 	if (open_chain("l1100.qcow2", QC_CHAIN_LOCK, &chain, &err))
 		fail_msg("%s", err.text);

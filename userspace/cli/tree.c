@@ -176,23 +176,28 @@ static int show(const char *name, struct json_object *array, struct qc_error *er
 	return 0;
 }
 
+/* One device that cannot be read does not hide the others; the last error is returned. */
+static int show_all(struct json_object *array, struct qc_error *err)
+{
+	CLEANUP_DM_NAMES struct qc_dm_names names = { 0 };
+	int ret = qc_dm_list(&names, err);
+
+	for (size_t i = 0; i < names.count; i++) {
+		int shown = show(names.list[i], array, err);
+
+		if (shown < 0 && shown != -ENODEV)	/* not gone since it was listed */
+			ret = shown;
+	}
+	return ret;
+}
+
 static int run(const struct cli_call *call, struct qc_error *err)
 {
 	struct json_object *array = call->values[TREE_JSON] ? json_object_new_array() : NULL;
-	CLEANUP_DM_NAMES struct qc_dm_names names = { 0 };
-	int ret = 0;
+	int ret = call->nb_arguments ? show(call->arguments[0], array, err) :
+				       show_all(array, err);
 
-	if (call->nb_arguments) {
-		ret = show(call->arguments[0], array, err);
-	} else {
-		ret = qc_dm_list(&names, err);
-		for (size_t i = 0; !ret && i < names.count; i++) {
-			ret = show(names.list[i], array, err);
-			if (ret == -ENODEV)	/* gone since it was listed */
-				ret = 0;
-		}
-	}
-	if (array && !ret)
+	if (array && (!ret || !call->nb_arguments))
 		cli_print_json(json_object_get(array));
 	json_object_put(array);
 	return ret < 0 ? ret : CLI_OK;

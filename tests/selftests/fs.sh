@@ -1,0 +1,96 @@
+#!/bin/bash
+# SPDX-License-Identifier: GPL-2.0-or-later
+#
+# File systems on a chain: made, filled, checked, there again after the next attach, and in
+# the overlays above.
+
+. "$(dirname "$0")/lib.sh"
+. "$(dirname "$0")/chain.sh"
+
+# Some hundred files from what is installed, until it is enough.
+fill() {
+	find /usr/share /usr/lib -xdev -type f -size -512k 2> /dev/null | sort |
+		awk -v seed="$1" 'NR % 7 == seed % 7' | head -n 250 |
+		cpio --quiet -pdm "$2" 2> /dev/null
+	sync -f "$2"
+}
+
+sums() {
+	(cd "$1" && find . -type f ! -path './lost+found/*' -print0 | sort -z | xargs -0 sha256sum)
+}
+
+check_fs() {
+	case $1 in
+	ext4) e2fsck -f -n /dev/mapper/qctest ;;
+	xfs) xfs_repair -n /dev/mapper/qctest ;;
+	esac > "$scratch/fsck" 2>&1 || {
+		tail -n 20 "$scratch/fsck" | sed 's/^/# /'
+		return 1
+	}
+}
+
+# on_chain FS: base is made and filled; an overlay changes it; the base is as it was.
+on_chain() {
+	local fs=$1 mnt=$scratch/mnt base_sums
+
+	mkdir -p "$mnt"
+	qemu-img create -q -f qcow2 "$dir/base" 400M
+	attach qctest "$(table_of '' qcow2 "$dir/base")"
+	"mkfs.$fs" -q /dev/mapper/qctest
+	mount -o discard /dev/mapper/qctest "$mnt"
+	fill 1 "$mnt"
+	rm -rf "$mnt"/usr/share/doc
+	sums "$mnt" > "$scratch/sums.base"
+	echo "# $(wc -l < "$scratch/sums.base") files; $(dmsetup status qctest)"
+	[ "$(wc -l < "$scratch/sums.base")" -gt 100 ]
+	umount "$mnt"
+	check_fs "$fs"
+	detach qctest
+	clean "$dir/base"
+
+	qemu-img create -q -f qcow2 -b "$dir/base" -F qcow2 "$dir/top"
+	base_sums=$(sha256sum < "$dir/base")
+	attach qctest "$(table_of '' qcow2 "$dir/top" qcow2 "$dir/base")"
+	mount -o discard /dev/mapper/qctest "$mnt"
+	sums "$mnt" | cmp - "$scratch/sums.base"
+	mkdir "$mnt/more"
+	fill 2 "$mnt/more"
+	find "$mnt/usr" -type f | awk 'NR % 3 == 0' | xargs rm
+	fstrim "$mnt"
+	sums "$mnt" > "$scratch/sums.top"
+	umount "$mnt"
+	check_fs "$fs"
+	detach qctest
+	clean "$dir/top"
+	[ "$(sha256sum < "$dir/base")" = "$base_sums" ]
+
+	attach qctest "$(table_of '' qcow2 "$dir/top" qcow2 "$dir/base")"
+	mount /dev/mapper/qctest "$mnt"
+	sums "$mnt" | cmp - "$scratch/sums.top"
+	umount "$mnt"
+	detach qctest
+	clean "$dir/top"
+}
+
+# The image lies on the same kind of file system as the one made on it.
+nested() {
+	fresh_dir "$1"
+	on_chain "$1"
+}
+
+# Both ways round, and a device for the image.
+crossed() {
+	fresh_dir "$1"
+	on_chain "$2"
+}
+
+plan 3
+place ext4
+place xfs
+for tool in mkfs.ext4 mkfs.xfs cpio; do
+	command -v $tool > /dev/null || skip_all "$tool is not installed"
+done
+try "ext4 on a chain in files on ext4" nested ext4
+try "XFS on a chain in files on XFS" nested xfs
+fresh_dir tmpfs
+try "ext4 on a chain in files on XFS" crossed xfs ext4
