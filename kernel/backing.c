@@ -39,7 +39,7 @@ struct qc_backing {
 	struct qc_cache map;
 	unsigned int granule_bits;
 	unsigned int count;
-	struct qc_image *layers[] __counted_by(count);
+	struct qc_image *layers[];
 };
 
 /* Backings in use, so that the next table finds what the last has resolved. */

@@ -180,7 +180,7 @@ static void make_room(void)
 			cond_resched();
 }
 
-static struct qc_block *chain_find(struct qc_cache *cache, u64 index)
+static __always_inline struct qc_block *chain_find(struct qc_cache *cache, u64 index)
 {
 	struct qc_block *block;
 

@@ -83,7 +83,10 @@ int qc_chain_read(struct qc_chain *chain, u64 pos, const struct bio_vec *bvec,
 int qc_chain_write(struct qc_chain *chain, u64 pos, u64 len, const struct bio_vec *bvec,
 		   struct bvec_iter iter);
 
-/* What REQ_OP_DISCARD and REQ_OP_WRITE_ZEROES (@keep: with REQ_NOUNMAP) do.  As qc_chain_write(). */
+/*
+ * What REQ_OP_DISCARD and REQ_OP_WRITE_ZEROES (@keep: with REQ_NOUNMAP) do.  As
+ * qc_chain_write().
+ */
 int qc_chain_discard(struct qc_chain *chain, u64 pos, u64 len);
 int qc_chain_zero(struct qc_chain *chain, u64 pos, u64 len, bool keep);
 

@@ -85,9 +85,8 @@ static void commit_begin(struct qc_image *image, struct list_head *list, enum qc
 	lockdep_assert_held(&image->lock);
 	list_replace_init(&image->dirty[class], list);
 	list_for_each_entry(block, list, dirty) {
-		/* In this order: an evictor must see one of the two. */
 		set_bit(QC_BLOCK_WRITEBACK, &block->flags);
-		smp_mb__after_atomic();
+		smp_mb__after_atomic();	/* block_evict() must see one of the two */
 		qc_block_clear_dirty(block);
 	}
 }
@@ -106,7 +105,7 @@ static void commit_end(struct qc_image *image, struct list_head *list, enum qc_d
 		list_del_init(&block->dirty);
 		if (test_bit(QC_BLOCK_DIRTY, &block->flags))
 			list_add_tail(&block->dirty, &image->dirty[class]);
-		smp_mb__before_atomic();
+		smp_mb__before_atomic();	/* off the list before it can be evicted */
 		clear_bit(QC_BLOCK_WRITEBACK, &block->flags);
 	}
 }
@@ -334,8 +333,7 @@ int qc_commit(struct qc_image *image)
 
 	if (!image->writable || image->format == QC_RAW)
 		return qc_store_flush(image->store);
-	/* Only a commit that begins from here on covers what the caller means. */
-	smp_mb();
+	smp_mb();	/* only a commit that begins from here on covers what the caller means */
 	want = READ_ONCE(image->commit_started) + 1;
 	mutex_lock(&image->commit_lock);
 	if (image->commit_done < want)

@@ -131,11 +131,11 @@ static inline void qc_shrinker_unregister(struct shrinker *s)
 #if LINUX_VERSION_CODE < KERNEL_VERSION(6, 5, 0)
 #define QC_BLK_READ	FMODE_READ
 #define QC_BLK_WRITE	FMODE_WRITE
-typedef fmode_t qc_blk_mode_t;
+#define qc_blk_mode	fmode_t
 #else
 #define QC_BLK_READ	BLK_OPEN_READ
 #define QC_BLK_WRITE	BLK_OPEN_WRITE
-typedef blk_mode_t qc_blk_mode_t;
+#define qc_blk_mode	blk_mode_t
 #endif
 
 /* What a bio-based driver takes of discards (6.8 tells hardware and user limits apart). */
@@ -154,9 +154,5 @@ static inline void qc_limit_stable_writes(struct queue_limits *limits)
 	limits->features |= BLK_FEAT_STABLE_WRITES;
 #endif
 }
-
-#ifndef __counted_by
-#define __counted_by(member)
-#endif
 
 #endif /* QCHAIN_COMPAT_H */

@@ -3,8 +3,8 @@
  * Compressed clusters.  Section "Cluster mapping", "Compressed Clusters Descriptor".
  *
  * The module has a few decompressors with buffers large enough for the largest cluster
- * of any image opened so far, which readers use in turn.  Each remembers the cluster it holds, so that small reads in
- * sequence decompress it once.
+ * of any image opened so far, which readers use in turn.  Each remembers the cluster it
+ * holds, so that small reads in sequence decompress it once.
  */
 #include <linux/highmem.h>
 #include <linux/sched/mm.h>

@@ -207,7 +207,7 @@ static int load_l1(struct qc_image *image)
 		return error;
 	}
 	qc_l1_validate(image, l1);
-	smp_store_release(&image->l1, l1);
+	smp_store_release(&image->l1, l1);	/* pairs with l1_read() */
 	return 0;
 }
 
@@ -373,6 +373,9 @@ static struct qc_image *image_create(enum qc_format format, struct qc_store *sto
 	image->store = store;
 	image->writable = writable;
 	qc_store_id(store, &image->id);
+	image->remap = qc_store_bdev(store);
+	image->remap_mask = qc_store_align(store) - 1;
+	image->remap_end = qc_store_size(store);
 	INIT_WORK(&image->corrupt_work, mark_corrupt);
 	return image;
 }

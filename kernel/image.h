@@ -125,6 +125,14 @@ struct qc_image {
 	u64 snapshots_offset;
 	u32 nb_snapshots;
 
+	/*
+	 * For .map(): the device that bios are remapped to (NULL: a file), the alignment
+	 * that they must have, as a mask, and where the device ends as far as is known.
+	 */
+	struct block_device *remap;
+	unsigned int remap_mask;
+	u64 remap_end;
+
 	/* registry (image.c) */
 	struct list_head list;
 	struct kref kref;
@@ -141,8 +149,8 @@ struct qc_image {
 
 	/* --- the rest only in a writable qcow2 image --- */
 	struct srcu_struct in_flight;
-	struct mutex commit_lock;
-	struct mutex lock;
+	struct mutex commit_lock;	/* these two: see the top */
+	struct mutex lock;		/* all changes of metadata */
 
 	/* refcount.c, under lock */
 	u64 *reftable;			/* CPU order */
@@ -213,8 +221,9 @@ static inline unsigned int qc_block_entry_bits(const struct qc_image *image)
  *
  * Checks the header as section "Header" of the specification demands, refuses unknown
  * incompatible features by their names from the feature name table (in the kernel log).
- * Errors: those of qc_store_open(), -EINVAL (not a valid image), -EOPNOTSUPP (a feature), -EUCLEAN (dirty or corrupt, and
- * @writable), -EBUSY (another device writes it, or reads what is to be written), -ENOMEM.
+ * Errors: those of qc_store_open(), -EINVAL (not a valid image), -EOPNOTSUPP (a feature),
+ * -EUCLEAN (dirty or corrupt, and @writable), -EBUSY (another device writes it, or reads
+ * what is to be written), -ENOMEM.
  * Process context, sleeps; GFP_KERNEL, so not while a device of this module is suspended.
  */
 struct qc_image *qc_image_open(enum qc_format format, const char *name, bool writable, bool top,
@@ -239,7 +248,10 @@ int qc_image_write_reftable(struct qc_image *image, u64 offset, u32 clusters);
 /* Clear the autoclear bits before the first change (section "Header").  Under lock; sleeps. */
 int qc_image_before_change(struct qc_image *image);
 
-/* Does [@pos, @pos + @len) begin at a cluster and lie in the store, the last cluster of which may be cut? */
+/*
+ * Does [@pos, @pos + @len) begin at a cluster and lie in the store, the last cluster of
+ * which may be cut?
+ */
 bool qc_table_ok(const struct qc_image *image, u64 pos, u64 len);
 
 /* Read @entries big-endian words at @pos into @table, CPU order.  At open; sleeps. */
@@ -256,8 +268,8 @@ void qc_l2_validate(struct qc_image *image, struct qc_block *block);
 /*
  * qc_image_peek - look up without sleeping.
  * Fills @extent for at most @len bytes from @pos, as far as the mapping is contiguous in
- * the image and cached in one block.  Returns false when it cannot be told from memory, or is to be checked
- * first (a @write through entries whose refcounts nobody has compared yet).
+ * the image and cached in one block.  Returns false when it cannot be told from memory, or
+ * is to be checked first (a @write through entries whose refcounts nobody has compared yet).
  * Any context, inside rcu_read_lock() and, in a writable image, inside in_flight.
  * @pos + @len <= image->size.
  */
@@ -314,7 +326,7 @@ u64 qc_refcount_end(struct qc_image *image);
  */
 int qc_tables_mark_once(struct qc_image *image, u64 pos, u64 len, const char *what);
 
-/* Note where the tables are that @image names by now: header, L1, L2, refcounts.  At open; sleeps. */
+/* Note where the tables are: header, L1, L2, snapshots; refcounts are noted before.  Sleeps. */
 int qc_tables_load(struct qc_image *image);
 
 /*
@@ -341,7 +353,7 @@ int qc_reftable_grow(struct qc_image *image);
 /* The refcount of one host cluster.  Under lock; sleeps. */
 int qc_refcount_read(struct qc_image *image, u64 cluster, u64 *refcount);
 
-/* Lower the refcounts of @count clusters by one, their last reference being gone for good.  Under lock. */
+/* Lower the refcounts of @count clusters by one, a reference being gone for good.  Under lock. */
 int qc_refcount_lower(struct qc_image *image, u64 cluster, u64 count);
 
 /* Note that host clusters hold tables, and ask.  Under lock; marking may allocate. */
@@ -392,8 +404,8 @@ int qc_commit_free(struct qc_image *image, u64 cluster, u64 count, bool table);
 
 /*
  * qc_commit - put everything that was completed before the call on stable storage.
- * Callers that come while one commit runs share the next one.  0 or what the store said, after which
- * everything is still there to be tried again.  Process context, sleeps.
+ * Callers that come while one commit runs share the next one.  0 or what the store said,
+ * after which everything is still there to be tried again.  Process context, sleeps.
  */
 int qc_commit(struct qc_image *image);
 
@@ -425,7 +437,8 @@ int qc_decompress_prepare(const struct qc_image *image);
 
 /*
  * qc_decompress - read the compressed cluster that @entry describes (section "Compressed
- * Clusters Descriptor") and copy @iter->bi_size bytes from @offset in it to the memory of @bvec, @iter.
+ * Clusters Descriptor") and copy @iter->bi_size bytes from @offset in it to the memory of
+ * @bvec, @iter.
  * 0, -EIO (bad data or descriptor), I/O errors.  Process context, sleeps.
  */
 int qc_decompress(struct qc_image *image, u64 entry, u64 offset,

@@ -97,20 +97,21 @@ static void file_done(struct qc_store_req *req, int error)
 static bool fast_data(struct qc_io *io, struct bio *bio, const struct qc_extent *extent,
 		      int *result)
 {
-	struct qc_store *store = extent->image->store;
-	struct block_device *bdev = qc_store_bdev(store);
+	struct qc_image *image = extent->image;
 
-	if (bdev) {
+	if (image->remap) {
+		unsigned int len = bio->bi_iter.bi_size;
+
 		/* The last cluster of a device may be cut off. */
-		if (!IS_ALIGNED(extent->host | bio->bi_iter.bi_size, qc_store_align(store)) ||
-		    extent->host + bio->bi_iter.bi_size > qc_store_size(store))
+		if (((extent->host | len) & image->remap_mask) ||
+		    extent->host + len > READ_ONCE(image->remap_end))
 			return false;
-		bio_set_dev(bio, bdev);
+		bio_set_dev(bio, image->remap);
 		bio->bi_iter.bi_sector = extent->host >> SECTOR_SHIFT;
 		*result = DM_MAPIO_REMAPPED;
 		return true;
 	}
-	io->req.store = store;
+	io->req.store = image->store;
 	io->req.done = file_done;
 	io->req.op = bio_op(bio);
 	io->req.fua = bio->bi_opf & REQ_FUA;
@@ -157,16 +158,15 @@ static bool fast_rw(struct qc_target *target, struct qc_io *io, struct bio *bio,
 static bool fast_flush(struct qc_target *target, struct bio *bio, int *result)
 {
 	struct qc_image *top = target->chain.top;
-	struct block_device *bdev = qc_store_bdev(top->store);
 
 	if (!top->writable) {
 		bio_endio(bio);
 		*result = DM_MAPIO_SUBMITTED;
 		return true;
 	}
-	if (!bdev || needs_commit(top))
+	if (!top->remap || needs_commit(top))
 		return false;
-	bio_set_dev(bio, bdev);
+	bio_set_dev(bio, top->remap);
 	*result = DM_MAPIO_REMAPPED;
 	return true;
 }

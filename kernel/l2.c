@@ -94,6 +94,18 @@ static u64 l2_block_index(const struct qc_image *image, u64 l1_entry, u64 cluste
 	       (index >> qc_block_entry_bits(image));
 }
 
+/* Describe what lies at @pos in the one cluster that @entry is for. */
+static __always_inline void extent_from_entry(struct qc_image *image, u64 entry, u64 offset,
+					      u64 len, struct qc_extent *extent)
+{
+	extent->kind = entry_kind(image, entry);
+	extent->image = image;
+	extent->entry = entry;
+	extent->in_place = entry & QCOW2_COPIED;
+	extent->host = (entry & QCOW2_OFFSET_MASK) + offset;
+	extent->len = len;
+}
+
 /*
  * Describe what lies at @pos, as far as entries of @block go on in the same way.
  * Returns -EIO when the first entry is bad; a run ends before a bad one.
@@ -113,12 +125,7 @@ static int extent_from_block(struct qc_image *image, const struct qc_block *bloc
 	if (suspect && entry_bad(image, first))
 		return -EIO;
 
-	extent->kind = entry_kind(image, first);
-	extent->image = image;
-	extent->entry = first;
-	extent->in_place = first & QCOW2_COPIED;
-	extent->host = (first & QCOW2_OFFSET_MASK) + offset;
-
+	extent_from_entry(image, first, offset, run, extent);
 	while (extent->kind != QC_EXTENT_COMPRESSED && run < len && ++slot < slots) {
 		u64 entry = entry_read(block, slot);
 
@@ -178,13 +185,18 @@ bool qc_image_peek(struct qc_image *image, u64 pos, u64 len, bool write, struct 
 	if (!block || block->kind != QC_BLOCK_L2 || test_bit(QC_BLOCK_SUSPECT, &block->flags) ||
 	    (write && !test_bit(QC_BLOCK_WRITE_OK, &block->flags)))
 		return false;
+	if (len <= qc_cluster_size(image) - qc_cluster_offset(image, pos)) {
+		extent_from_entry(image, entry_read(block, slot), qc_cluster_offset(image, pos),
+				  len, extent);
+		return true;
+	}
 	return !extent_from_block(image, block, slot, pos, len, write, extent);
 }
 
 /* An L1 entry, checked; from memory or, in a backing file, through the cache. */
 static int l1_read(struct qc_image *image, u64 index, u64 *entry)
 {
-	const u64 *l1 = smp_load_acquire(&image->l1);
+	const u64 *l1 = smp_load_acquire(&image->l1);	/* pairs with load_l1() */
 
 	if (l1) {
 		*entry = READ_ONCE(l1[index]);
@@ -354,7 +366,7 @@ void qc_range_unlock(struct qc_image *image, struct qc_range *range)
 		wake_up_all(&image->ranges_wait);
 }
 
-/* Copy an L2 table that a snapshot shares.  Nothing of it is dirty: only COPIED tables are changed. */
+/* Copy an L2 table that a snapshot shares.  It is not dirty: only COPIED tables are changed. */
 static int table_copy(struct qc_image *image, u64 from, u64 to)
 {
 	unsigned int size = qc_cache_block_size(&image->cache);
@@ -491,7 +503,7 @@ static int change_entry(struct qc_image *image, struct qc_block *block, unsigned
 		return error;
 	/* Whoever sees the new entry also sees that it is not on disk yet. */
 	qc_commit_dirty(image, block, QC_DIRTY_L2);
-	smp_wmb();
+	smp_wmb();	/* pairs with needs_commit() */
 	WRITE_ONCE(((__be64 *)block->data)[slot], cpu_to_be64(entry));
 	qc_count_note(&image->mapped, cluster, old, entry);
 	return 0;

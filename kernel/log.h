@@ -6,7 +6,9 @@
 #include <linux/printk.h>
 #include <linux/ratelimit.h>
 
-#define qc_err(fmt, ...)	pr_err_ratelimited("device-mapper: qchain: " fmt "\n", ##__VA_ARGS__)
-#define qc_warn(fmt, ...)	pr_warn_ratelimited("device-mapper: qchain: " fmt "\n", ##__VA_ARGS__)
+#define QC_LOG_PREFIX		"device-mapper: qchain: "
+
+#define qc_err(fmt, ...)	pr_err_ratelimited(QC_LOG_PREFIX fmt "\n", ##__VA_ARGS__)
+#define qc_warn(fmt, ...)	pr_warn_ratelimited(QC_LOG_PREFIX fmt "\n", ##__VA_ARGS__)
 
 #endif /* QCHAIN_LOG_H */

@@ -245,17 +245,17 @@ static int ensure_room(struct qc_image *image, u64 end)
 		error = qc_store_grow(image->store, round_up(size + step, qc_cluster_size(image)));
 		if (!error)
 			size = round_up(size + step, qc_cluster_size(image));
-		else if (error != -ENOSPC)
-			return error;
-		else
+		else if (error == -ENOSPC)
 			error = qc_store_grow(image->store, size);
 	} else {
 		error = qc_store_grow(image->store, size);
 		if (!error)
 			size = qc_store_size(image->store);
 	}
-	if (!error)
+	if (!error) {
 		image->host_limit = size >> image->cluster_bits;
+		WRITE_ONCE(image->remap_end, size);
+	}
 	return error;
 }
 
@@ -432,7 +432,7 @@ void qc_alloc_undo(struct qc_image *image, u64 host, u64 count)
 	mutex_unlock(&image->lock);
 }
 
-/* Clusters that @tables new refcount table clusters and the blocks counting them and themselves need. */
+/* Refcount blocks to count @tables clusters of a refcount table, and themselves. */
 static u64 refblocks_for(const struct qc_image *image, u64 tables)
 {
 	u64 per = BIT_ULL(refblock_bits(image)), blocks = 1;

@@ -28,7 +28,7 @@ static struct qc_image *target_layer(const struct qc_target *target, unsigned in
 
 /* The table holds the device, too: for its limits, and so that `dmsetup deps` shows it. */
 static int layer_hold_device(struct qc_target *target, unsigned int i,
-			     const struct qc_image *image, qc_blk_mode_t mode)
+			     const struct qc_image *image, qc_blk_mode mode)
 {
 	struct block_device *bdev = qc_store_bdev(image->store);
 	char name[32];
@@ -142,7 +142,7 @@ static int parse_features(struct qc_target *target, struct dm_arg_set *args)
 		} else if (!strcmp(feature, "no_discard_passdown")) {
 			target->no_discard_passdown = true;
 		} else {
-			ti->error = "unknown feature: not read_only, error_if_no_space or no_discard_passdown";
+			ti->error = "unknown feature word";
 			return -EINVAL;
 		}
 	}
@@ -224,9 +224,13 @@ static int qchain_ctr(struct dm_target *ti, unsigned int argc, char **argv)
 	ti->per_io_data_size = sizeof(struct qc_io);
 	ti->num_flush_bios = 1;
 	ti->flush_supported = true;
-	ti->num_discard_bios = target->read_only ? 0 : 1;
-	ti->discards_supported = !target->read_only;
-	ti->num_write_zeroes_bios = target->read_only ? 0 : 1;
+	/*
+	 * Also when read-only, where .map() refuses them: for a chain of files only, dm keeps the
+	 * limits of the first table, and the next one may be writable.
+	 */
+	ti->num_discard_bios = 1;
+	ti->discards_supported = true;
+	ti->num_write_zeroes_bios = 1;
 	return 0;
 }
 
@@ -438,8 +442,6 @@ static void qchain_io_hints(struct dm_target *ti, struct queue_limits *limits)
 		qc_limit_stable_writes(limits);
 	limits->physical_block_size = max(limits->physical_block_size, block);
 	limits->io_min = max(limits->io_min, limits->physical_block_size);
-	if (target->read_only)
-		return;
 	if (top->format == QC_QCOW2) {
 		limits->discard_granularity = max_t(u64, qc_cluster_size(top), block);
 		limits->io_opt = max_t(u64, qc_cluster_size(top), limits->io_min);

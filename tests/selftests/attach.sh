@@ -160,6 +160,9 @@ wait $nbd
 check "when QEMU is gone it can be attached" qchain attach top.qcow2 --name held
 qchain detach held
 
+new_disk 4
+check "create refuses a disk that is too small" refused 1 "$disk" "extend the device" -- \
+	qchain create -o cluster_size=2M "$disk" 1G
 new_disk 64
 qemu-img create -q -f qcow2 "$disk" 32M
 check "an image on a block device" bash -c \
@@ -168,6 +171,20 @@ check "it cannot be attached twice either" refused 1 "$disk" "'disk'" -- \
 	qchain attach "$disk" --name disk2
 qchain detach disk
 check "after which it is clean" qemu-img check "$disk"
+check "create does not overwrite it" refused 1 "$disk" "--force" -- \
+	qchain create "$disk" 32M
+check "unless it is told to" qchain create --force "$disk" 32M
+check "which gives a clean image" qemu-img check -f qcow2 "$disk"
+qchain create --force "$disk" 32M
+qemu-io -f qcow2 -c "write -P 3 0 8M" "$disk" > /dev/null
+# The refcount table's only entry: everything must be counted and written anew.
+head -c 8 /dev/zero |
+	dd of="$disk" bs=1 seek=$((16#$(od -An -tx8 --endian=big -j48 -N8 "$disk" | tr -d ' '))) \
+		conv=notrunc status=none
+check "check --repair rebuilds refcounts on a disk" bash -c \
+	"qchain check --repair $disk | grep -q 'built anew'"
+check "after which it is clean" qemu-img check -f qcow2 "$disk"
+check "with its data" qemu-io -f qcow2 -r -c "read -P 3 0 8M" "$disk"
 mkfs.ext4 -q -F "$disk"
 mount "$disk" mnt
 check "a mounted disk is refused" refused 1 "$disk" mounted -- \

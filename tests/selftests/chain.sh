@@ -57,7 +57,7 @@ fresh_dir() {
 
 # attach NAME TABLE: /dev/mapper/NAME.
 attach() {
-	dmsetup create "$1" --table "$2" && dmsetup mknodes "$1"
+	dmsetup create "$1" --table "$2"
 }
 
 detach() {
@@ -234,7 +234,9 @@ try() {
 	status=$?
 	for name in $(dm_names | grep '^qc' | sort -r); do
 		echo "# $name is left over"
-		timeout 20 dmsetup remove --retry "$name" || timeout 60 dmsetup remove --force "$name"
+		umount --all-targets "/dev/mapper/$name" 2> /dev/null
+		timeout 20 dmsetup remove --retry "$name" 2> /dev/null ||
+			timeout 60 dmsetup remove --force "$name"
 	done
 	if [ $status = 0 ]; then
 		ok "$description"

@@ -177,7 +177,6 @@ truncated() {
 	new_image
 	truncate -s 196608 "$dir/top"
 	if dmsetup create qctest --table "$table" 2> /dev/null; then
-		dmsetup mknodes qctest
 		dd if=/dev/mapper/qctest of=/dev/null bs=64k count=4 iflag=direct status=none \
 			2> /dev/null || :
 		detach qctest
@@ -196,7 +195,6 @@ fuzz() {
 				"$(printf %02x $((RANDOM % 256)))"
 		done
 		dmsetup create qctest --table "$table" 2> /dev/null || continue
-		dmsetup mknodes qctest
 		timeout 60 dd if=/dev/mapper/qctest of=/dev/null bs=64k iflag=direct status=none \
 			conv=noerror 2> /dev/null || :
 		timeout 60 dd if=/dev/urandom of=/dev/mapper/qctest bs=64k seek=30 count=4 \

@@ -9,7 +9,7 @@
 . "$(dirname "$0")/chain.sh"
 
 refcount_width() {
-	chain --refcount-bits "$1" --cluster 4096 --size 4194304 --ops 20 "$dir"
+	chain --refcount-bits "$1" --cluster 4096 --size 2097152 --ops 10 "$dir"
 	exercise "$TABLE" "$TOP" "$model" --cluster 4096 --ops 40 --discard-zeroes 4096
 }
 

@@ -7,11 +7,16 @@
 . "$(dirname "$0")/lib.sh"
 . "$(dirname "$0")/chain.sh"
 
-# Some hundred files from what is installed, until it is enough.
+# fill SEED DIRECTORY: some 250 files of three sizes, 8 MiB.
 fill() {
-	find /usr/share /usr/lib -xdev -type f -size -512k 2> /dev/null | sort |
-		awk -v seed="$1" 'NR % 7 == seed % 7' | head -n 250 |
-		cpio --quiet -pdm "$2" 2> /dev/null
+	local kind size
+
+	for kind in 3001:200 70001:45 1500000:3; do
+		size=${kind%:*}
+		mkdir -p "$2/$size/deeper"
+		tail -c +$(($1 * 1000)) "$scratch/random" | head -c $((size * ${kind#*:})) |
+			split -a 4 -b "$size" - "$2/$size/deeper/f"
+	done
 	sync -f "$2"
 }
 
@@ -39,7 +44,6 @@ on_chain() {
 	"mkfs.$fs" -q /dev/mapper/qctest
 	mount -o discard /dev/mapper/qctest "$mnt"
 	fill 1 "$mnt"
-	rm -rf "$mnt"/usr/share/doc
 	sums "$mnt" > "$scratch/sums.base"
 	echo "# $(wc -l < "$scratch/sums.base") files; $(dmsetup status qctest)"
 	[ "$(wc -l < "$scratch/sums.base")" -gt 100 ]
@@ -55,7 +59,7 @@ on_chain() {
 	sums "$mnt" | cmp - "$scratch/sums.base"
 	mkdir "$mnt/more"
 	fill 2 "$mnt/more"
-	find "$mnt/usr" -type f | awk 'NR % 3 == 0' | xargs rm
+	find "$mnt/3001" "$mnt/70001" -type f | awk 'NR % 3 == 0' | xargs rm
 	fstrim "$mnt"
 	sums "$mnt" > "$scratch/sums.top"
 	umount "$mnt"
@@ -84,12 +88,13 @@ crossed() {
 	on_chain "$2"
 }
 
+for tool in mkfs.ext4 mkfs.xfs; do
+	command -v $tool > /dev/null || skip_all "$tool is not installed"
+done
 plan 3
 place ext4
 place xfs
-for tool in mkfs.ext4 mkfs.xfs cpio; do
-	command -v $tool > /dev/null || skip_all "$tool is not installed"
-done
+head -c 16M /dev/urandom > "$scratch/random"
 try "ext4 on a chain in files on ext4" nested ext4
 try "XFS on a chain in files on XFS" nested xfs
 fresh_dir tmpfs

@@ -15,7 +15,7 @@
 #	skip_all REASON			ends a test that this machine cannot run
 #	at_exit COMMAND...		run at the end, before disks and devices are removed
 #	load_module [PARAMETER=VALUE]..., unload_module
-#	new_disk MIB [BLOCK_SIZE]	$disk: a new memory disk, with discard and a write cache
+#	new_disk MIB [BLOCK_SIZE]	$disk: a new memory disk, with discard
 
 KSFT_SKIP=4
 
@@ -110,7 +110,7 @@ new_disk() {
 	echo "${2:-512}" > "$dir/blocksize"
 	echo 1 > "$dir/memory_backed"
 	echo 1 > "$dir/discard"
-	echo 1 > "$dir/cache_size"
+	# No cache_size: null_blk's own write cache can spin for ever when it is full.
 	echo 1 > "$dir/power" || return
 	# By default the device has the name of its index, from 6.x on that of its directory.
 	disk=/dev/$name

@@ -20,19 +20,19 @@ running() {
 	kill -0 "$1" 2> /dev/null
 }
 
-# load_and COMMAND...: again and again as long as the load runs, at least three times.
+# load_and COMMAND...: again and again as long as the load runs, at least twice.
 load_and() {
 	local rounds=0
 
-	start_load qctest "$model" --cluster "$CLUSTER" --ops 400
-	while running $load; do
+	start_load qctest "$model" --cluster "$CLUSTER" --ops 600
+	while running "$load"; do
 		"$@"
 		rounds=$((rounds + 1))
 		sleep 0.1
 	done
-	wait $load
+	wait "$load"
 	echo "# $rounds rounds"
-	[ $rounds -ge 3 ]
+	[ $rounds -ge 2 ]
 }
 
 ended() {
@@ -96,9 +96,13 @@ other_features() {
 		if [ "$features" = "1 read_only" ]; then
 			[ "$(status_field qctest 1)" = ro ]
 			same_bytes "$model" /dev/mapper/qctest
+			fails blkdiscard -l 65536 /dev/mapper/qctest
 			continue
 		fi
 		[ "$(status_field qctest 1)" = rw ]
+		# What can be done does not hang on the table before.
+		blkdiscard -l 65536 /dev/mapper/qctest
+		head -c 65536 /dev/zero | dd of="$model" conv=notrunc status=none
 		random_io --model "$model" --out "$model.new" --ops 20 --seed "$seed" \
 			/dev/mapper/qctest
 		mv "$model.new" "$model"
@@ -131,7 +135,7 @@ all_on_disk() {
 new_top() {
 	chain --depth 2 --size 8388608 --ops 20 "$dir"
 	attach qctest "$TABLE"
-	start_load qctest "$model" --ops 400
+	start_load qctest "$model" --ops 600
 	qemu-img create -q -f qcow2 -u -b "$TOP" -F qcow2 "$dir/new" "$BYTES"
 	sleep 1
 	dmsetup load qctest --table \
@@ -139,7 +143,7 @@ new_top() {
 	dmsetup suspend qctest
 	dmsetup resume qctest
 	cp "$TOP" "$scratch/old"
-	wait $load
+	wait "$load"
 	cmp "$scratch/old" "$TOP"
 	clean "$TOP"
 	TOP=$dir/new
@@ -184,7 +188,7 @@ stacked() {
 	start_load qctest2 "$scratch/model" --ops 60
 	dmsetup suspend qctest1
 	dmsetup resume qctest1
-	wait $load
+	wait "$load"
 	fails dmsetup remove qctest1
 	detach qctest2
 	clean /dev/mapper/qctest1

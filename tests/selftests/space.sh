@@ -24,10 +24,9 @@ start_writing() {
 	writer=$!
 }
 
-# waits_for_space COMMAND...: the write stops, the device says so, and COMMAND lets it go on.
+# waits_for_space COMMAND...: the write stops, the device says so, and COMMAND lets it go on; there
+# were $before events before that.
 waits_for_space() {
-	local before
-
 	before=$(events)
 	start_writing
 	timeout 60 dmsetup wait qctest "$before" > "$scratch/log"
@@ -39,6 +38,10 @@ waits_for_space() {
 	"$@"
 	wait "$writer"
 	mode_is rw
+}
+
+# The end of the want was an event, too.
+told() {
 	[ "$(events)" -gt "$before" ]
 }
 
@@ -67,6 +70,7 @@ file_waits() {
 	full_file_system
 	attach qctest "$(table_of '' qcow2 "$dir/top")"
 	waits_for_space make_room
+	told
 	judged "$dir/top"
 }
 
@@ -75,6 +79,7 @@ file_waits_unattended() {
 	full_file_system
 	attach qctest "$(table_of '' qcow2 "$dir/top")"
 	waits_for_space rm "$dir/other"
+	told
 	judged "$dir/top"
 }
 
@@ -105,7 +110,9 @@ volume_waits() {
 	small_volume
 	attach qctest "$(table_of '' qcow2 /dev/mapper/qctest-volume)"
 	waits_for_space extend_volume
+	told
 	judged /dev/mapper/qctest-volume
+	detach qctest-volume
 }
 
 # Waiting writes outlive a change of the table that does not flush.
@@ -121,6 +128,7 @@ waits_over_reload() {
 	attach qctest "$(table_of '' qcow2 /dev/mapper/qctest-volume)"
 	waits_for_space reload_with_room
 	judged /dev/mapper/qctest-volume
+	detach qctest-volume
 }
 
 # A suspend that has to flush cannot wait for what may never come.
@@ -134,6 +142,7 @@ suspend_ends_waiting() {
 	fails_without_space
 	detach qctest
 	clean /dev/mapper/qctest-volume
+	detach qctest-volume
 }
 
 fails_without_space() {
@@ -168,6 +177,7 @@ file_errors() {
 volume_errors() {
 	small_volume
 	errors_without_space /dev/mapper/qctest-volume extend_volume
+	detach qctest-volume
 }
 
 # Without room for one more cluster, what is allocated is still written, and freed clusters are
@@ -186,6 +196,7 @@ full_volume_lives_on() {
 	cmp -n $((2 * MIB)) -i 0:$((24 * MIB)) "$scratch/part" /dev/mapper/qctest
 	detach qctest
 	clean /dev/mapper/qctest-volume
+	detach qctest-volume
 }
 
 image_end() {
@@ -255,9 +266,9 @@ file_passdown() {
 	clean "$place/top"
 }
 
-# Bytes of the pattern on the disk below.
+# Bytes of the pattern on the disk below, not in its page cache.
 pattern_bytes() {
-	tr -dc '\245' < "$large" | wc -c
+	dd if="$large" bs=1M iflag=direct status=none | tr -dc '\245' | wc -c
 }
 
 pattern_gone() {

@@ -63,9 +63,9 @@ static void mixed_chain(void **state)
 	struct qc_error err;
 
 	(void)state;
-	must("mkdir -p sub && truncate -s 3M sub/base.raw && "
-	     "qemu-img create -f qcow2 -b base.raw -F raw sub/mid.qcow2 4M && "
-	     "qemu-img create -f qcow2 -b sub/mid.qcow2 -F qcow2 -o compat=0.10 top.qcow2 8M");
+	must("mkdir -p sub && truncate -s 3M sub/base.raw");
+	must("qemu-img create -f qcow2 -b base.raw -F raw sub/mid.qcow2 4M");
+	must("qemu-img create -f qcow2 -b sub/mid.qcow2 -F qcow2 -o compat=0.10 top.qcow2 8M");
 	assert_int_equal(open_chain("top.qcow2", QC_CHAIN_WRITE, &chain, &err), 0);
 	assert_int_equal(chain->count, 3);
 	assert_int_equal(chain->layers[0].format, QC_FORMAT_QCOW2);
@@ -86,8 +86,8 @@ static void through_a_link(void **state)
 	struct qc_error err;
 
 	(void)state;
-	must("mkdir -p a b && truncate -s 1M a/base b/base && "
-	     "qemu-img create -f qcow2 -b base -F raw a/top.qcow2 && ln -s ../a/top.qcow2 b/");
+	must("mkdir -p a b && truncate -s 1M a/base b/base");
+	must("qemu-img create -f qcow2 -b base -F raw a/top.qcow2 && ln -s ../a/top.qcow2 b/");
 	assert_int_equal(open_chain("b/top.qcow2", 0, &chain, &err), 0);
 	assert_string_equal(chain->layers[1].store->path, "b/base");
 }
@@ -112,8 +112,8 @@ static void foreign_format(void **state)
 	struct qc_error err;
 
 	(void)state;
-	must("qemu-img create -f vmdk base.vmdk 1M && "
-	     "qemu-img create -f qcow2 -b base.vmdk -F vmdk foreign.qcow2");
+	must("qemu-img create -f vmdk base.vmdk 1M");
+	must("qemu-img create -f qcow2 -b base.vmdk -F vmdk foreign.qcow2");
 	assert_failed(&err, open_chain("foreign.qcow2", 0, &chain, &err), ENOTSUP,
 		      "foreign.qcow2", "'vmdk'", "convert");
 }
@@ -125,8 +125,8 @@ static void raw_is_not_probed(void **state)
 	struct qc_error err;
 
 	(void)state;
-	must("qemu-img create -f qcow2 -u -b /etc/shadow -F raw trap.raw 1M && "
-	     "qemu-img create -f qcow2 -b trap.raw -F raw victim.qcow2 1M");
+	must("qemu-img create -f qcow2 -u -b /etc/shadow -F raw trap.raw 1M");
+	must("qemu-img create -f qcow2 -b trap.raw -F raw victim.qcow2 1M");
 	assert_int_equal(open_chain("victim.qcow2", 0, &chain, &err), 0);
 	assert_int_equal(chain->count, 2);
 	assert_int_equal(chain->layers[1].format, QC_FORMAT_RAW);
@@ -151,12 +151,13 @@ static void loops(void **state)
 	struct qc_error err;
 
 	(void)state;
-	must("qemu-img create -f qcow2 self.qcow2 1M && "
-	     "qemu-img rebase -u -b self.qcow2 -F qcow2 self.qcow2");
+	must("qemu-img create -f qcow2 self.qcow2 1M");
+	must("qemu-img rebase -u -b self.qcow2 -F qcow2 self.qcow2");
 	assert_failed(&err, open_chain("self.qcow2", 0, &chain, &err), ELOOP, "self.qcow2",
 		      "rebase");
-	must("qemu-img create -f qcow2 -u -b y.qcow2 -F qcow2 x.qcow2 1M && "
-	     "qemu-img create -f qcow2 -u -b z.qcow2 -F qcow2 y.qcow2 1M && ln -f x.qcow2 z.qcow2");
+	must("qemu-img create -f qcow2 -u -b y.qcow2 -F qcow2 x.qcow2 1M");
+	must("qemu-img create -f qcow2 -u -b z.qcow2 -F qcow2 y.qcow2 1M");
+	must("ln -f x.qcow2 z.qcow2");
 	assert_failed(&err, open_chain("x.qcow2", QC_CHAIN_LOCK, &chain, &err), ELOOP, "y.qcow2",
 		      "z.qcow2");
 }
@@ -194,10 +195,11 @@ static void a_thousand_layers(void **state)
 
 	(void)state;
 	qc_raise_nofile();
-	must("qemu-img create -f qcow2 l0001.qcow2 1M && "
-	     "qemu-img create -f qcow2 -b l0001.qcow2 -F qcow2 -o cluster_size=4k l0002.qcow2 && "
-	     "for i in $(seq 3 1100); do LC_ALL=C sed \"s/l0001.qcow2/l$(printf %%04d $((i - 1))).qcow2/\" "
-	     "l0002.qcow2 > l$(printf %%04d $i).qcow2; done");
+	must("qemu-img create -f qcow2 l0001.qcow2 1M");
+	must("qemu-img create -f qcow2 -b l0001.qcow2 -F qcow2 -o cluster_size=4k l0002.qcow2");
+	/* Copies of the overlay, each with its own backing file name. */
+	must("for i in $(seq -w 3 1100); do %s; b=$i; done",
+	     "LC_ALL=C sed s/l0001/l${b:-0002}/ l0002.qcow2 > l$i.qcow2");
 	if (open_chain("l1100.qcow2", QC_CHAIN_LOCK, &chain, &err))
 		fail_msg("%s", err.text);
 	assert_int_equal(chain->count, 1100);

@@ -82,8 +82,8 @@ static void bitmaps_extension(void **state)
 	struct qc_bitmaps_extension bitmaps;
 
 	(void)state;
-	must("qemu-img create -f qcow2 " IMAGE " 1G && qemu-img bitmap --add " IMAGE " b0 &&"
-	     "qemu-img bitmap --add " IMAGE " b1");
+	must("qemu-img create -f qcow2 " IMAGE " 1G");
+	must("qemu-img bitmap --add " IMAGE " b0 && qemu-img bitmap --add " IMAGE " b1");
 	h = header_of(IMAGE);
 	assert_true(h->autoclear & QC_AUTOCLEAR_BITMAPS);
 	assert_int_equal(qc_header_bitmaps(h, IMAGE, &bitmaps, NULL), 0);
@@ -227,7 +227,7 @@ static void unsupported_features(void **state)
 	} cases[] = {
 		{ "-o extended_l2=on", "extended L2" },
 		{ "-o data_file=data.raw", "external data file" },
-		{ "--object secret,id=s,data=x -o encrypt.format=luks,encrypt.key-secret=s,encrypt.iter-time=10",
+		{ "-o encrypt.format=luks,encrypt.key-secret=s --object secret,id=s,data=x",
 		  "LUKS" },
 	};
 

@@ -16,8 +16,9 @@ static int make_images(void **state)
 {
 	if (scratch_setup(state))
 		return -1;
-	return sh("qemu-img create -f qcow2 " BASE " 1M && "
-		  "qemu-img create -f qcow2 -b " BASE " -F qcow2 " IMAGE);
+	must("qemu-img create -f qcow2 " BASE " 1M");
+	must("qemu-img create -f qcow2 -b " BASE " -F qcow2 " IMAGE);
+	return 0;
 }
 
 static int try_lock(const char *path, enum qc_lock_mode mode, struct qc_store **store,

@@ -47,7 +47,10 @@ static void layout_covers_itself(void **state)
 	(void)state;
 	for (u32 bits = 9; bits <= 21; bits += 3) {
 		for (u32 order = 0; order <= 6; order++) {
-			const struct qc_header h = { .cluster_bits = bits, .refcount_order = order };
+			const struct qc_header h = {
+				.cluster_bits = bits,
+				.refcount_order = order,
+			};
 
 			for (u64 first = 1; first < 100000; first = first * 3 + 1) {
 				struct qc_refcount_layout l;

@@ -18,8 +18,8 @@ static void build_and_parse(void **state)
 	struct qc_error err = { 0 };
 
 	(void)state;
-	must("truncate -s 1000001 'a b\\c\td' && ln -s 'a b\\c\td' link && "
-	     "qemu-img create -f qcow2 -b link -F raw top.qcow2 1000448");
+	must("truncate -s 1000001 'a b\\c\td' && ln -s 'a b\\c\td' link");
+	must("qemu-img create -f qcow2 -b link -F raw top.qcow2 1000448");
 	assert_int_equal(qc_chain_open("top.qcow2", QC_FORMAT_QCOW2, 0, &chain, &err), 0);
 	assert_int_equal(qc_table_sectors(chain), 1954);
 	assert_int_equal(qc_table_build(chain, QC_TABLE_READ_ONLY | QC_TABLE_NO_DISCARD_PASSDOWN,
@@ -56,7 +56,8 @@ static void bad_tables(void **state)
 {
 	static const char *const cases[] = {
 		"", "0", "x", "1", "1 qcow2", "1 qcow2 /x", "2 qcow2 /x -", "1 qcow2 /x - x",
-		"1 qcow2 /x - 2 read_only", "99999999999999999999 a b c", "18446744073709551615 a b c",
+		"1 qcow2 /x - 2 read_only", "99999999999999999999 a b c",
+		"18446744073709551615 a b c",
 		"-1 a b c",
 	};
 

@@ -18,7 +18,7 @@ static void print_usage(FILE *out)
 		"Block devices from qcow2 backing chains.\n\n");
 	for (size_t i = 0; i < ARRAY_SIZE(commands); i++)
 		fprintf(out, "  %-8s %s\n", commands[i]->name, commands[i]->help);
-	fprintf(out, "\n'qchain COMMAND --help' shows a command's options, man qchain all there is to know.\n");
+	fprintf(out, "\n'qchain COMMAND --help' shows a command's options; see also man qchain.\n");
 }
 
 static void print_help(const struct cli_command *command)
@@ -67,8 +67,7 @@ static int set_value(struct cli_call *call, int index, const char *value)
 static int option_index(const struct cli_command *command, int value)
 {
 	for (int i = 0; command->options[i].name; i++)
-		if (value == OPT_HELP + 1 + i || (command->options[i].letter &&
-						 value == command->options[i].letter))
+		if (value == OPT_HELP + 1 + i || value == command->options[i].letter)
 			return i;
 	return -1;
 }

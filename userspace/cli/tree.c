@@ -94,7 +94,8 @@ static void print_text(const struct attached *a)
 	printf("%s  %s%s  %s", a->name, s->mode, a->device.suspended ? " (suspended)" : "",
 	       cli_human(a->sectors << QC_SECTOR_SHIFT));
 	if (s->cluster_sectors && s->mapped != QC_UNKNOWN_COUNT)
-		printf(", %s mapped", cli_human((s->mapped * s->cluster_sectors) << QC_SECTOR_SHIFT));
+		printf(", %s mapped",
+		       cli_human((s->mapped * s->cluster_sectors) << QC_SECTOR_SHIFT));
 	printf(", %s of %s metadata memory\n", cli_human(s->metadata_kib << 10),
 	       cli_human(s->metadata_limit_kib << 10));
 	for (size_t i = 0; i < a->table.count; i++)

@@ -51,13 +51,15 @@ static void explain_busy(const char *image, struct qc_error *err)
 {
 	CLEANUP_STORE struct qc_store *store = NULL;
 	CLEANUP_FREE char *user = NULL;
+	char remedy[QC_DM_MAX_NAME + 64];
 
 	if (!err || qc_store_open(image, 0, &store, NULL) < 0)
 		return;
 	user = qc_find_user(store);
-	if (user)
-		qc_fail(err, EBUSY, image, "detach that first: qchain detach NAME",
-			"is in use by the attached device '%s'", user);
+	if (!user)
+		return;
+	snprintf(remedy, sizeof(remedy), "detach that first: qchain detach %s", user);
+	qc_fail(err, EBUSY, image, remedy, "is in use by the attached device '%s'", user);
 }
 
 /*

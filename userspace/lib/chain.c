@@ -40,13 +40,13 @@ static int refuse_protocol(const char *overlay, const char *name, struct qc_erro
 		const char *prefix;
 		const char *remedy;
 	} known[] = {
-		{ "json:", "give the plain file name: qemu-img rebase -u -b FILE -F FORMAT" },
-		{ "nbd", "connect it with nbd-client and name the device: qemu-img rebase -u -b /dev/nbdN -F FORMAT" },
-		{ "rbd:", "map it with rbd map and name the device: qemu-img rebase -u -b /dev/rbdN -F FORMAT" },
-		{ "iscsi:", "log in with iscsiadm and name the device: qemu-img rebase -u -b /dev/sdX -F FORMAT" },
+		{ "json:", "give the plain file name: qemu-img rebase -u -b FILE" },
+		{ "nbd", "connect nbd-client to it, then: qemu-img rebase -u -b /dev/nbdN" },
+		{ "rbd:", "do an rbd map of it, then: qemu-img rebase -u -b /dev/rbdN" },
+		{ "iscsi:", "log in with iscsiadm, then: qemu-img rebase -u -b /dev/sdX" },
 	};
 	const char *remedy =
-		"serve it with qemu-nbd or nbdkit, connect it with nbd-client, and name the device: qemu-img rebase -u -b /dev/nbdN -F FORMAT";
+		"make it a block device with nbdkit and nbd-client, then: qemu-img rebase -u";
 
 	for (size_t i = 0; i < ARRAY_SIZE(known); i++)
 		if (!strncmp(name, known[i].prefix, strlen(known[i].prefix)))

@@ -42,8 +42,10 @@ struct check {
 	struct qc_walk walk;
 };
 
-static void __attribute__((format(printf, 3, 4))) found(struct check *c, enum qc_finding finding,
-							 const char *fmt, ...)
+static void found(struct check *c, enum qc_finding finding, const char *fmt, ...)
+	__attribute__((format(printf, 3, 4)));
+
+static void found(struct check *c, enum qc_finding finding, const char *fmt, ...)
 {
 	char message[320];
 	va_list args;

@@ -24,15 +24,16 @@ static void cleanup_task(struct dm_task **task)
 
 #define CLEANUP_TASK __attribute__((cleanup(cleanup_task)))
 
+static void be_quiet(int level, const char *file, int line, int class, const char *fmt, ...)
+	__attribute__((format(printf, 5, 6)));
+
 /* libdevmapper would print to stderr; what matters is in the errno it keeps. */
-static void __attribute__((format(printf, 5, 6))) be_quiet(int level, const char *file, int line,
-							    int errno_or_class,
-							    const char *fmt, ...)
+static void be_quiet(int level, const char *file, int line, int class, const char *fmt, ...)
 {
 	(void)level;
 	(void)file;
 	(void)line;
-	(void)errno_or_class;
+	(void)class;
 	(void)fmt;
 }
 

@@ -151,7 +151,8 @@ static int parse_extensions(struct qc_header *h, const u8 *buf, u64 end, const c
 		at += EXTENSION_HEADER;
 		if (len > end - at)
 			return qc_fail(err, EINVAL, name, not_valid,
-				       "header extension 0x%08x of %u bytes is too long", type, len);
+				       "header extension 0x%08x is too long: %u bytes", type,
+				       len);
 		if (qc_header_extension(h, type) && type != QC_EXT_FEATURE_NAMES)
 			return qc_fail(err, EINVAL, name, not_valid,
 				       "header extension 0x%08x appears twice", type);
@@ -255,9 +256,10 @@ static int check_geometry(const struct qc_header *h, const char *name, struct qc
 
 static int check_compression(const struct qc_header *h, const char *name, struct qc_error *err)
 {
-	bool other = h->incompatible & QC_INCOMPAT_COMPRESSION;
+	bool flagged = h->incompatible & QC_INCOMPAT_COMPRESSION;
+	bool other = h->compression != QC_COMPRESSION_ZLIB;
 
-	if (other != (h->compression != QC_COMPRESSION_ZLIB))
+	if (flagged != other)
 		return qc_fail(err, EINVAL, name, not_valid,
 			       "compression type %u and its feature bit contradict each other",
 			       h->compression);

@@ -94,10 +94,11 @@ static inline void qc_cleanup_fd(int *fd)
 #define CLEANUP_FD __attribute__((cleanup(qc_cleanup_fd)))
 
 /* Take the value out of a CLEANUP_FREE variable: the caller owns it from here on. */
-#define qc_steal(pointer) ({			\
-	__typeof__(pointer) stolen = (pointer);	\
-	(pointer) = NULL;			\
-	stolen;					\
+#define qc_steal(pointer) ({				\
+	__typeof__(pointer) *variable = &(pointer);	\
+	__typeof__(*variable) stolen = *variable;	\
+	*variable = NULL;				\
+	stolen;						\
 })
 
 #endif /* QCHAIN_UTIL_H */

@@ -29,8 +29,10 @@ const char *qc_use_name(enum qc_use use)
 	return names[use];
 }
 
-static void __attribute__((format(printf, 3, 4))) bad(struct qc_walk *w, enum qc_use use,
-						       const char *fmt, ...)
+static void bad(struct qc_walk *w, enum qc_use use, const char *fmt, ...)
+	__attribute__((format(printf, 3, 4)));
+
+static void bad(struct qc_walk *w, enum qc_use use, const char *fmt, ...)
 {
 	char message[256];
 	va_list args;
@@ -152,6 +154,7 @@ static int walk_l2(struct mapping *m, u64 l2_offset, struct qc_error *err)
 static int walk_l1(struct qc_walk *w, const char *snapshot, u64 l1_offset, u32 l1_size,
 		   struct qc_error *err)
 {
+	const char *of = snapshot ? " of snapshot " : "", *name = snapshot ? snapshot : "";
 	struct mapping m = { .walk = w, .active = !snapshot };
 	CLEANUP_FREE u64 *l1 = NULL;
 	CLEANUP_FREE u64 *l2 = NULL;
@@ -175,13 +178,15 @@ static int walk_l1(struct qc_walk *w, const char *snapshot, u64 l1_offset, u32 l
 		u64 l2_offset = entry & QC_OFFSET_MASK;
 
 		if (entry & QC_L1_RESERVED)
-			bad(w, QC_USE_L2, "entry %u of the L1 table%s%s (0x%016llx) has reserved bits set",
-			    i, snapshot ? " of snapshot " : "", snapshot ? snapshot : "", entry);
+			bad(w, QC_USE_L2,
+			    "entry %u of the L1 table%s%s (0x%016llx) has reserved bits set", i, of,
+			    name, entry);
 		if (!l2_offset)
 			continue;
 		if (misaligned(w, l2_offset)) {
-			bad(w, QC_USE_L2, "entry %u of the L1 table%s%s (0x%016llx) is not aligned to a cluster",
-			    i, snapshot ? " of snapshot " : "", snapshot ? snapshot : "", entry);
+			bad(w, QC_USE_L2,
+			    "entry %u of the L1 table%s%s (0x%016llx) is not aligned to a cluster",
+			    i, of, name, entry);
 			continue;
 		}
 		ret = w->use(w, QC_USE_L2, l2_offset, qc_cluster_size(w->header));
@@ -237,8 +242,9 @@ static int walk_bitmap(struct qc_walk *w, const struct qc_bitmap *bitmap, struct
 
 		if (entry & ~(QC_BITMAP_OFFSET_MASK | QC_BITMAP_ALL_ONES) ||
 		    (offset && entry & QC_BITMAP_ALL_ONES) || misaligned(w, offset)) {
-			bad(w, QC_USE_BITMAP, "entry %u of the table of bitmap %s (0x%016llx) is malformed",
-			    i, bitmap->name, entry);
+			bad(w, QC_USE_BITMAP,
+			    "entry %u of the table of bitmap %s (0x%016llx) is malformed", i,
+			    bitmap->name, entry);
 			continue;
 		}
 		if (!offset)
@@ -287,8 +293,8 @@ static int walk_refcounts(struct qc_walk *w, struct qc_error *err)
 		if (!entry)
 			continue;
 		if (entry & ~QC_REFTABLE_OFFSET_MASK || misaligned(w, entry) || entry > INT64_MAX) {
-			bad(w, QC_USE_REFBLOCK, "entry %u of the refcount table (0x%016llx) is malformed",
-			    i, entry);
+			bad(w, QC_USE_REFBLOCK,
+			    "entry %u of the refcount table (0x%016llx) is malformed", i, entry);
 			continue;
 		}
 		ret = w->use(w, QC_USE_REFBLOCK, entry, qc_cluster_size(h));
