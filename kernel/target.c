@@ -276,7 +276,7 @@ static size_t emit_status(struct qc_target *target, char *result, size_t maxlen)
 		sz = emit_count(result, maxlen, sz, &top->mapped,
 				(top->size + qc_cluster_size(top) - 1) >> top->cluster_bits);
 		sz = emit_count(result, maxlen, sz, &top->used,
-				store_size >> top->cluster_bits);
+				(store_size + qc_cluster_size(top) - 1) >> top->cluster_bits);
 	} else {
 		DMEMIT(" -/- -/-");
 	}
