@@ -261,11 +261,6 @@ unsigned int qc_store_align(const struct qc_store *store)
 	return store->align;
 }
 
-unsigned int qc_store_dma_alignment(const struct qc_store *store)
-{
-	return store->dma_mask;
-}
-
 bool qc_store_stable_writes(const struct qc_store *store)
 {
 	if (store->bdev)

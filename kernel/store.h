@@ -107,9 +107,6 @@ char *qc_store_path(const struct qc_store *store, char *buf, size_t len);
 /* Alignment of position and length for unbounced I/O: power of two, 1 ... 4096. */
 unsigned int qc_store_align(const struct qc_store *store);
 
-/* Mask for the address of each segment of unbounced I/O, as in queue_limits.dma_alignment. */
-unsigned int qc_store_dma_alignment(const struct qc_store *store);
-
 /* Whether pages must not change while they are written (checksums below). */
 bool qc_store_stable_writes(const struct qc_store *store);
 

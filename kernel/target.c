@@ -410,34 +410,26 @@ static int qchain_iterate_devices(struct dm_target *ti, iterate_devices_callout_
 	return r;
 }
 
-/* What every layer can be read and written with without bouncing. */
-static void stack_alignment(const struct qc_target *target, unsigned int *block,
-			    unsigned int *dma_alignment)
+/* The largest block in which every layer can be read and written without bouncing. */
+static unsigned int largest_block(const struct qc_target *target)
 {
-	unsigned int i;
+	unsigned int i, block = SECTOR_SIZE;
 
-	*block = SECTOR_SIZE;
-	*dma_alignment = 0;
-	for (i = 0; i < target->layers; i++) {
-		const struct qc_store *store = target_layer(target, i)->store;
-
-		*block = max(*block, qc_store_align(store));
-		*dma_alignment = max(*dma_alignment, qc_store_dma_alignment(store));
-	}
+	for (i = 0; i < target->layers; i++)
+		block = max(block, qc_store_align(target_layer(target, i)->store));
+	return block;
 }
 
 static void qchain_io_hints(struct dm_target *ti, struct queue_limits *limits)
 {
 	struct qc_target *target = ti->private;
 	const struct qc_image *top = target->chain.top;
-	unsigned int block, dma_alignment;
+	unsigned int block = largest_block(target);
 
-	stack_alignment(target, &block, &dma_alignment);
 	/* A disk that is no whole number of large blocks keeps small ones, and is bounced. */
 	if (((u64)ti->len << SECTOR_SHIFT) & (block - 1))
 		block = SECTOR_SIZE;
 	limits->logical_block_size = block;
-	limits->dma_alignment = max(limits->dma_alignment, dma_alignment);
 	if (!target->read_only && qc_store_stable_writes(top->store))
 		qc_limit_stable_writes(limits);
 	limits->physical_block_size = max(limits->physical_block_size, block);

@@ -15,8 +15,8 @@ seed=${QCHAIN_SEED:-$(($(date +%s) % 1000000))}
 # place NAME: sets $place to a directory or a block device, made on first use:
 #	tmpfs, ext4, xfs, btrfs	directories; the last three each on a disk of its own
 #	disk, disk-2		whole disks
-#	loop4k, loop4k-2	disks with 4096-byte sectors (null_blk's lose data there when a buffer
-#				is not as aligned, so loop devices)
+#	loop4k, loop4k-2	disks with 4096-byte sectors (loop devices: null_blk's lose data
+#				when a buffer is not as aligned)
 # Not in a subshell: what is made there is not undone at the end.
 place() {
 	local dir=$scratch/$1
@@ -199,8 +199,8 @@ chain() {
 	flatten "$TOP" "$model"
 }
 
-# exercise TABLE TOP MODEL [random_io OPTION]...: a whole round on a chain whose content is in MODEL:
-# attach, read back, random I/O, detach, check, compare, and what the module itself then reads.
+# exercise TABLE TOP MODEL [random_io OPTION]...: a whole round on a chain whose content is in
+# MODEL: attach, read back, random I/O, detach, check, compare, and what the module then reads.
 # MODEL holds the new content afterwards.
 exercise() {
 	local table=$1 top=$2 model=$3
@@ -208,7 +208,8 @@ exercise() {
 	shift 3
 	attach qctest "$table"
 	same_bytes "$model" /dev/mapper/qctest
-	random_io --seed "$seed" --model "$model" --out "$model.new" --timeout 240 "$@" /dev/mapper/qctest
+	random_io --seed "$seed" --model "$model" --out "$model.new" --timeout 240 "$@" \
+		/dev/mapper/qctest
 	mv "$model.new" "$model"
 	detach qctest
 	clean "$top"

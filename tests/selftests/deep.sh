@@ -24,7 +24,8 @@ deep() {
 	start=$(date +%s%N)
 	detach qctest
 	echo "# detached in $((($(date +%s%N) - start) / 1000000)) ms"
-	qemu-img check -q --image-opts "driver=qcow2,file.filename=$TOP,backing="
+	qemu-img check -q "json:{ \"driver\": \"qcow2\", \"backing\": null,
+		\"file\": { \"driver\": \"file\", \"filename\": \"$TOP\" } }"
 	attach qctest "$TABLE 1 read_only"
 	same_bytes "$scratch/new" /dev/mapper/qctest
 	detach qctest

@@ -54,7 +54,8 @@ prepare() {
 	[ $((chain_seed % 5)) = 0 ] && [ $depth -gt 1 ] && options+=(--raw-base)
 	[[ $setting = *4k* ]] && options+=(--align 4096)
 	mkchain --seed $chain_seed --cluster $cluster --version $version --depth $depth \
-		--size $size --ops $ops "${options[@]}" "${places[@]}" > "$scratch/$1.chain" || return
+		--size $size --ops $ops "${options[@]}" "${places[@]}" \
+		> "$scratch/$1.chain" || return
 	. "$scratch/$1.chain"
 	flatten "$TOP" "$scratch/$1.model"
 }
@@ -86,7 +87,7 @@ for name in tmpfs ext4 xfs disk disk-2 loop4k loop4k-2; do
 	place $name
 done
 
-pending= pending_setting=
+pending=
 for n in $list; do
 	combination "$n"
 	this_setting=$setting

@@ -34,10 +34,12 @@ check_fs() {
 	}
 }
 
-# on_chain FS: base is made and filled; an overlay changes it; the base is as it was.
+# on_chain FS PLACE: with images there the base is made and filled, an overlay changes what is in
+# it, and the base is as it was.
 on_chain() {
 	local fs=$1 mnt=$scratch/mnt base_sums
 
+	fresh_dir "$2"
 	mkdir -p "$mnt"
 	qemu-img create -q -f qcow2 "$dir/base" 400M
 	attach qctest "$(table_of '' qcow2 "$dir/base")"
@@ -76,18 +78,6 @@ on_chain() {
 	clean "$dir/top"
 }
 
-# The image lies on the same kind of file system as the one made on it.
-nested() {
-	fresh_dir "$1"
-	on_chain "$1"
-}
-
-# Both ways round, and a device for the image.
-crossed() {
-	fresh_dir "$1"
-	on_chain "$2"
-}
-
 for tool in mkfs.ext4 mkfs.xfs; do
 	command -v $tool > /dev/null || skip_all "$tool is not installed"
 done
@@ -95,7 +85,6 @@ plan 3
 place ext4
 place xfs
 head -c 16M /dev/urandom > "$scratch/random"
-try "ext4 on a chain in files on ext4" nested ext4
-try "XFS on a chain in files on XFS" nested xfs
-fresh_dir tmpfs
-try "ext4 on a chain in files on XFS" crossed xfs ext4
+try "ext4 on a chain in files on ext4" on_chain ext4 ext4
+try "XFS on a chain in files on XFS" on_chain xfs xfs
+try "ext4 on a chain in files on XFS" on_chain ext4 xfs
