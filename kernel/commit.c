@@ -55,6 +55,25 @@ void qc_commit_dirty(struct qc_image *image, struct qc_block *block, enum qc_dir
 		queue_delayed_work(image->wq, &image->commit_work, COMMIT_PERIOD);
 }
 
+int qc_commit_entry(struct qc_image *image, enum qc_dirty_class class, u64 pos, u64 entry)
+{
+	unsigned int offset = pos & (qc_cache_block_size(&image->cache) - 1);
+	struct qc_block *block;
+	int error;
+
+	block = qc_cache_get(&image->cache, pos >> image->cache.block_bits,
+			     class == QC_DIRTY_L1 ? QC_BLOCK_L1 : QC_BLOCK_REFTABLE);
+	if (IS_ERR(block))
+		return PTR_ERR(block);
+	error = qc_block_shadow(block);
+	if (!error) {
+		*(__be64 *)(block->data + offset) = cpu_to_be64(entry);
+		qc_commit_dirty(image, block, class);
+	}
+	qc_block_put(block);
+	return error;
+}
+
 int qc_commit_free(struct qc_image *image, u64 cluster, u64 count, bool table)
 {
 	struct qc_freed *freed;

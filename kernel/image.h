@@ -397,6 +397,12 @@ void qc_writer_close(struct qc_image *image);
 void qc_commit_dirty(struct qc_image *image, struct qc_block *block, enum qc_dirty_class class);
 
 /*
+ * Set the entry at position @pos of the L1 table or the refcount table, as @class says.
+ * Under lock; sleeps.  -ENOMEM, I/O errors.
+ */
+int qc_commit_entry(struct qc_image *image, enum qc_dirty_class class, u64 pos, u64 entry);
+
+/*
  * Queue host clusters to lose one reference after the next commit; @table: what they held may be in
  * the cache.  Under lock.  -ENOMEM.
  */

@@ -387,23 +387,11 @@ static int table_copy(struct qc_image *image, u64 from, u64 to)
 
 static int l1_write(struct qc_image *image, u64 index, u64 entry)
 {
-	u64 pos = image->l1_offset + index * QCOW2_ENTRY_SIZE;
-	struct qc_block *block = qc_cache_get(&image->cache, pos >> image->cache.block_bits,
-					      QC_BLOCK_L1);
-	int error;
+	int error = qc_commit_entry(image, QC_DIRTY_L1,
+				    image->l1_offset + index * QCOW2_ENTRY_SIZE, entry);
 
-	if (IS_ERR(block))
-		return PTR_ERR(block);
-	error = qc_block_shadow(block);
-	if (!error) {
-		unsigned int slot = (pos & (qc_cache_block_size(&image->cache) - 1)) /
-				    QCOW2_ENTRY_SIZE;
-
-		WRITE_ONCE(((__be64 *)block->data)[slot], cpu_to_be64(entry));
-		qc_commit_dirty(image, block, QC_DIRTY_L1);
+	if (!error)
 		WRITE_ONCE(image->l1[index], entry);
-	}
-	qc_block_put(block);
 	return error;
 }
 

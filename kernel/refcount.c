@@ -269,21 +269,11 @@ int qc_table_init(struct qc_image *image, u64 host)
 
 static int reftable_write(struct qc_image *image, u64 index, u64 entry)
 {
-	u64 pos = image->reftable_offset + index * QCOW2_ENTRY_SIZE;
-	struct qc_block *block = qc_cache_get(&image->cache, pos >> image->cache.block_bits,
-					      QC_BLOCK_REFTABLE);
-	int error;
+	int error = qc_commit_entry(image, QC_DIRTY_REFTABLE,
+				    image->reftable_offset + index * QCOW2_ENTRY_SIZE, entry);
 
-	if (IS_ERR(block))
-		return PTR_ERR(block);
-	error = qc_block_shadow(block);
-	if (!error) {
-		((__be64 *)block->data)[(pos & (qc_cache_block_size(&image->cache) - 1)) /
-					QCOW2_ENTRY_SIZE] = cpu_to_be64(entry);
-		qc_commit_dirty(image, block, QC_DIRTY_REFTABLE);
+	if (!error)
 		image->reftable[index] = entry;
-	}
-	qc_block_put(block);
 	return error;
 }
 

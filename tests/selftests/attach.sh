@@ -263,6 +263,9 @@ check "also one with an inactive table" bash -c \
 	"qchain attach top.qcow2 --name stale && qchain detach stale"
 dmsetup create stale --uuid QCHAIN-stale --notable
 check "detach removes it" qchain detach stale
+qchain attach top.qcow2 --name stale > /dev/null
+rm /dev/mapper/stale
+check "detach does without the node, if that was never made" qchain detach stale
 check "nothing is left" nothing_left top.qcow2
 
 # --- killed at any moment --------------------------------------------------------------------

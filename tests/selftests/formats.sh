@@ -254,6 +254,11 @@ on_btrfs() {
 	fresh_dir btrfs
 	chain --depth 2 --size 8388608 "$dir"
 	exercise "$TABLE" "$TOP" "$model" --ops 60 --discard-zeroes 65536
+	# Not a whole number of the file system's blocks: I/O is by sectors all the same.
+	qemu-img resize -q -f qcow2 "$TOP" $((8388608 + 512))
+	TABLE=${TABLE/16384/16385}
+	truncate -s +512 "$model"
+	exercise "$TABLE" "$TOP" "$model" --ops 20
 }
 
 on_overlayfs() {

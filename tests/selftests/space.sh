@@ -268,7 +268,7 @@ file_passdown() {
 
 # Bytes of the pattern on the disk below, not in its page cache.
 pattern_bytes() {
-	dd if="$large" bs=1M iflag=direct status=none | tr -dc '\245' | wc -c
+	dd if="$large" bs=1M count=16 iflag=direct status=none | tr -dc '\245' | wc -c
 }
 
 pattern_gone() {

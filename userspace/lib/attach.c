@@ -296,6 +296,11 @@ static int write_back(const char *name, bool *broken, struct qc_error *err)
 	node = qc_dm_node(name);
 	if (!node)
 		return qc_fail_nomem(err, name);
+	if (access(node, F_OK) < 0) {
+		ret = qc_dm_make_node(name, err);
+		if (ret < 0)
+			return ret;
+	}
 	fd = open(node, O_RDONLY | O_CLOEXEC);
 	if (fd < 0)
 		return qc_fail_errno(err, errno, node, "cannot open");

@@ -247,6 +247,16 @@ bool qc_dm_udev_runs(void)
 	return dm_udev_get_sync_support();
 }
 
+int qc_dm_make_node(const char *name, struct qc_error *err)
+{
+	CLEANUP_TASK struct dm_task *task = new_task(DM_DEVICE_MKNODES, name);
+
+	if (!task || !dm_task_run(task))
+		return failed(task, name, "make the device's node", err);
+	dm_task_update_nodes();
+	return 0;
+}
+
 char *qc_dm_node(const char *name)
 {
 	char *node;

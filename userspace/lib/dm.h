@@ -48,6 +48,9 @@ int qc_dm_remove(const char *name, struct qc_error *err);
 /* Whether udev makes the nodes here, and opens devices when they change. */
 bool qc_dm_udev_runs(void);
 
+/* Make the device's node if it is missing, as after a create that was killed in its last step. */
+int qc_dm_make_node(const char *name, struct qc_error *err);
+
 /* Path of the device's node, a new string; NULL without memory. */
 char *qc_dm_node(const char *name);
 
