@@ -297,7 +297,7 @@ static int write_back(const char *name, bool *broken, struct qc_error *err)
 	if (!node)
 		return qc_fail_nomem(err, name);
 	if (access(node, F_OK) < 0) {
-		ret = qc_dm_make_node(name, err);
+		ret = qc_dm_fix_node(name, err);
 		if (ret < 0)
 			return ret;
 	}
@@ -338,9 +338,14 @@ int qc_detach(const char *name, struct qc_error *err)
 		ret = qc_dm_query(name, &device, err);
 	if (ret < 0)
 		return ret;
-	if (!device.exists)
+	if (!device.exists) {
+		/* Also the node that a killed detach left. */
+		ret = qc_dm_fix_node(name, err);
+		if (ret < 0)
+			return ret;
 		return qc_fail(err, ENODEV, name, "list what there is with: qchain tree",
 			       "no such device");
+	}
 	if (!device.ours)
 		return qc_fail(err, ENODEV, name, "remove it with: dmsetup remove",
 			       "was not attached by qchain");

@@ -244,15 +244,15 @@ bool qc_dm_udev_runs(void)
 	/* libdevmapper finds out whether udev runs when the first task is made. */
 	CLEANUP_TASK struct dm_task *task = new_task(DM_DEVICE_VERSION, NULL);
 
-	return dm_udev_get_sync_support();
+	return task && dm_udev_get_sync_support();
 }
 
-int qc_dm_make_node(const char *name, struct qc_error *err)
+int qc_dm_fix_node(const char *name, struct qc_error *err)
 {
 	CLEANUP_TASK struct dm_task *task = new_task(DM_DEVICE_MKNODES, name);
 
 	if (!task || !dm_task_run(task))
-		return failed(task, name, "make the device's node", err);
+		return failed(task, name, "set the device's node right", err);
 	dm_task_update_nodes();
 	return 0;
 }

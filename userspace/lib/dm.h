@@ -48,8 +48,11 @@ int qc_dm_remove(const char *name, struct qc_error *err);
 /* Whether udev makes the nodes here, and opens devices when they change. */
 bool qc_dm_udev_runs(void);
 
-/* Make the device's node if it is missing, as after a create that was killed in its last step. */
-int qc_dm_make_node(const char *name, struct qc_error *err);
+/*
+ * Make the node agree with whether the device exists: where no udev runs, a program that is killed
+ * in its last step leaves a device without a node, or a node without a device.
+ */
+int qc_dm_fix_node(const char *name, struct qc_error *err);
 
 /* Path of the device's node, a new string; NULL without memory. */
 char *qc_dm_node(const char *name);
