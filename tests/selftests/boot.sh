@@ -84,7 +84,7 @@ boot() {
 	attach qctest "$(table_of '' qcow2 "$dir/top" qcow2 "$dir/base")"
 	make_initramfs
 	timeout 400 qemu-system-x86_64 -nodefaults -no-user-config -no-reboot -display none \
-		-machine q35,accel=kvm:tcg -cpu max -smp 1 -m 256 \
+		-machine q35,accel=kvm:tcg -cpu Nehalem -smp 1 -m 512 \
 		-kernel "$bzimage" -initrd "$scratch/initramfs.cpio" \
 		-append "console=ttyS0 quiet panic=-1 rdinit=/init tsc=reliable no_timer_check" \
 		-serial "file:$scratch/console" \
@@ -93,7 +93,7 @@ boot() {
 			tail -n 5 "$scratch/qemu.log" "$scratch/console" | sed 's/^/# /'
 			return 1
 		}
-	sed 's/^/# console: /' "$scratch/console" | tail -n 5
+	grep -aE 'RIP|panic|BUG|Oops|root' "$scratch/console" | tail -n 12 | sed 's/^/# console: /'
 	detach qctest
 	clean "$dir/top"
 
