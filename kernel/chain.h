@@ -20,7 +20,7 @@ struct qc_chain {
 	struct qc_image *top;
 	struct qc_backing *backing;	/* NULL: none */
 	u64 backing_size;		/* bytes; beyond, unallocated reads as zeroes */
-	mempool_t gathers;		/* copy.c */
+	mempool_t gathers, pages;	/* copy.c */
 };
 
 /* ---- backing.c ---- */

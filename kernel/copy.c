@@ -24,18 +24,21 @@
 
 #define GATHER_PAGES	16	/* copied at once: 64 KiB with 4 KiB pages */
 #define GATHER_BVECS	64
-#define GATHERS		2	/* kept in reserve for each chain */
+#define RESERVE		2	/* gathers, and pages, kept for each chain */
 #define WRITE_MAX	SZ_4M	/* range-locked at once */
 
 /*
  * Pieces that follow each other in the store, written together: zeroes, copies of what
- * the chain holds, memory of a bio.
+ * the chain holds, memory of a bio.  Pages are allocated when something is copied, which a
+ * write of whole clusters does not.  The first may come from the reserve, and with one page everything
+ * can be done, so whoever waits for the reserve waits for somebody who gets on.
  */
 struct gather {
+	struct qc_chain *chain;
 	struct qc_store *store;
 	u64 pos;		/* in the store, of the first piece not yet written */
 	bool skip_zeroes;	/* the store reads as zeroes there already */
-	unsigned int len, nr, pages_used;
+	unsigned int len, nr, pages_used, nr_pages;
 	struct bio_vec bvec[GATHER_BVECS];
 	struct page *pages[GATHER_PAGES];
 };
@@ -162,6 +165,32 @@ static int gather_bvecs(struct gather *g, const struct bio_vec *bvec, struct bve
 	return error;
 }
 
+/* Have one more page than are used now, if that is possible without waiting. */
+static bool gather_more_pages(struct gather *g)
+{
+	struct page *page;
+
+	if (g->pages_used < g->nr_pages)
+		return true;
+	if (g->nr_pages == GATHER_PAGES)
+		return false;
+	if (!g->nr_pages)
+		page = mempool_alloc(&g->chain->pages, GFP_NOIO);
+	else
+		page = alloc_page(GFP_NOIO | __GFP_NORETRY | __GFP_NOWARN);
+	if (page)
+		g->pages[g->nr_pages++] = page;
+	return page;
+}
+
+static void gather_free_pages(struct gather *g)
+{
+	while (g->nr_pages > 1)
+		__free_page(g->pages[--g->nr_pages]);
+	if (g->nr_pages)
+		mempool_free(g->pages[0], &g->chain->pages);
+}
+
 /* What the chain holds at @pos, in one extent. */
 static int gather_copy(struct gather *g, const struct qc_extent *extent, u64 pos)
 {
@@ -173,7 +202,7 @@ static int gather_copy(struct gather *g, const struct qc_extent *extent, u64 pos
 		struct bvec_iter iter = {};
 		struct bio_vec bv;
 
-		if (g->pages_used == GATHER_PAGES || g->nr == GATHER_BVECS)
+		if (!gather_more_pages(g) || g->nr == GATHER_BVECS)
 			error = gather_flush(g);
 		if (error)
 			break;
@@ -222,12 +251,14 @@ static int fill_clusters(struct qc_chain *chain, u64 host, bool fresh, u64 pos, 
 	int token = qc_in_flight_enter(&top->in_flight);
 	int error;
 
+	g->chain = chain;
 	g->store = top->store;
 	g->pos = host;
 	g->skip_zeroes = fresh;
 	g->len = 0;
 	g->nr = 0;
 	g->pages_used = 0;
+	g->nr_pages = 0;
 	iter.bi_size = len;
 	error = gather_old(g, chain, start, pos - start);
 	if (!error)
@@ -237,6 +268,7 @@ static int fill_clusters(struct qc_chain *chain, u64 host, bool fresh, u64 pos, 
 	if (!error)
 		error = gather_flush(g);
 	qc_in_flight_leave(&top->in_flight, token);
+	gather_free_pages(g);
 	mempool_free(g, &chain->gathers);
 	return error;
 }
@@ -452,37 +484,17 @@ int qc_chain_zero(struct qc_chain *chain, u64 pos, u64 len, bool keep)
 	return error;
 }
 
-static void gather_free(void *element, void *data)
-{
-	struct gather *g = element;
-	unsigned int i;
-
-	for (i = 0; i < GATHER_PAGES && g->pages[i]; i++)
-		__free_page(g->pages[i]);
-	kfree(g);
-}
-
-static void *gather_alloc(gfp_t gfp, void *data)
-{
-	struct gather *g = kzalloc(sizeof(*g), gfp);
-	unsigned int i;
-
-	for (i = 0; g && i < GATHER_PAGES; i++) {
-		g->pages[i] = alloc_page(gfp);
-		if (!g->pages[i]) {
-			gather_free(g, NULL);
-			return NULL;
-		}
-	}
-	return g;
-}
-
 int qc_chain_init(struct qc_chain *chain)
 {
-	return mempool_init(&chain->gathers, GATHERS, gather_alloc, gather_free, NULL);
+	int error = mempool_init_page_pool(&chain->pages, RESERVE, 0);
+
+	if (!error)
+		error = mempool_init_kmalloc_pool(&chain->gathers, RESERVE, sizeof(struct gather));
+	return error;
 }
 
 void qc_chain_exit(struct qc_chain *chain)
 {
 	mempool_exit(&chain->gathers);
+	mempool_exit(&chain->pages);
 }
