@@ -26,6 +26,7 @@
 #define GATHER_BVECS	64
 #define RESERVE		2	/* gathers, and pages, kept for each chain */
 #define WRITE_MAX	SZ_4M	/* range-locked at once */
+#define SKIP_MIN	SZ_128K	/* zeroes that are there already and are not written */
 
 /*
  * Pieces that follow each other in the store, written together: zeroes, copies of what
@@ -138,7 +139,11 @@ static int gather_zeroes(struct gather *g, u64 len)
 {
 	int error = 0;
 
-	if (g->skip_zeroes) {
+	/*
+	 * Small holes are filled: written space is overwritten by the fast path later, and is
+	 * cheaper for a file system than pieces of allocated, but unwritten space.
+	 */
+	if (g->skip_zeroes && len >= SKIP_MIN) {
 		error = gather_flush(g);
 		g->pos += len;
 		return error;
