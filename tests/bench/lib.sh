@@ -47,10 +47,13 @@ setting_begin() {
 	overlays=()
 	# Pages are allocated when they are written, so the size costs nothing.
 	modprobe brd rd_nr=$MEMORY_DISKS rd_size=$((16 << 20)) max_part=0 || fail "no brd"
+	[ "$setting" != device ] || return
+	# Ten images and many empty ones. All pages are there before, as on the disks of the devices.
+	local mib=$((12 * (size >> 20) + 512))
+	warm /dev/ram0 $((mib << 20))
 	case $setting in
-	device) return ;;
-	ext4) mkfs.ext4 -q -E lazy_itable_init=0,lazy_journal_init=0 /dev/ram0 ;;
-	xfs) mkfs.xfs -q -f /dev/ram0 ;;
+	ext4) mkfs.ext4 -q -E nodiscard,lazy_itable_init=0,lazy_journal_init=0 /dev/ram0 ${mib}M ;;
+	xfs) mkfs.xfs -q -f -K -d size=${mib}m /dev/ram0 ;;
 	*) fail "unknown setting $setting" ;;
 	esac || fail "cannot make a file system $setting"
 	place_counter=1
