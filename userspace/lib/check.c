@@ -4,7 +4,9 @@
  *
  * The refcounts that an image should have are counted by a walk over its metadata, then
  * compared with those it has.  The counters cover a window of host clusters; an image
- * with more clusters than fit is walked once per window.
+ * with more clusters than fit is walked once per window.  Refcounts of what lies beyond the end
+ * of the file or device are not looked at, as in QEMU: the refcount table can name more than
+ * could be looked through in a lifetime.
  */
 #include <errno.h>
 #include <stdio.h>
@@ -18,11 +20,17 @@
 #define KIND_SINGLE 0x80
 #define KIND_USE 0x7f
 
+/* How far new refcount structures may be from the rest of a small image. */
+#define REBUILD_SLACK (1ULL << 20)
+
 struct check {
 	struct qc_store *store;
 	struct qc_header *header;
 	const struct qc_check_options *options;
 	u64 clusters;		/* in the file or device */
+	u64 area_first;		/* beyond these, where new refcount structures are to be */
+	u64 area_end;
+	u64 area_used;		/* first cluster behind all references to that area; 0: none */
 	u64 used_end;		/* first cluster behind the last one that something refers to */
 
 	/* The window */
@@ -111,6 +119,8 @@ static int check_use(struct qc_walk *walk, enum qc_use use, u64 offset, u64 len)
 			      qc_use_name(use), offset);
 		if (is_refcount_structure(use))
 			c->rebuild = true;
+		if (cluster < c->area_end && last >= c->area_first && last >= c->area_used)
+			c->area_used = last + 1;
 		return 1;
 	}
 	if (last >= c->used_end)
@@ -142,6 +152,7 @@ static int count_window(struct check *c, u64 first, bool refcounts, struct qc_er
 		.store = c->store,
 		.header = c->header,
 		.refcounts = refcounts,
+		.terse = c->counted || c->quiet || !c->options->report,
 		.ctx = c,
 		.use = check_use,
 		.bad = check_bad,
@@ -151,7 +162,7 @@ static int count_window(struct check *c, u64 first, bool refcounts, struct qc_er
 
 static u32 references(const struct check *c, u64 cluster)
 {
-	return cluster < c->clusters ? c->refs[cluster - c->first] : 0;
+	return c->refs[cluster - c->first];
 }
 
 /* Compare one refcount; returns what it should become on disk. */
@@ -192,7 +203,7 @@ static int compare_block(struct check *c, u64 first, u64 entry, u8 *block, struc
 		if (ret < 0)
 			return ret;
 	}
-	for (u32 i = 0; i < entries; i++) {
+	for (u32 i = 0; i < entries && first + i < c->clusters; i++) {
 		u64 refcount = qc_refcount_get(block, order, i);
 		u64 wanted;
 
@@ -219,7 +230,7 @@ static int compare_window(struct check *c, const u64 *reftable, u64 nb_entries,
 
 	if (!block)
 		return qc_fail_nomem(err, c->store->path);
-	for (u64 at = c->first; at < c->first + c->count; at += entries) {
+	for (u64 at = c->first; at < c->first + c->count && at < c->clusters; at += entries) {
 		u64 index = at / entries;
 		int ret;
 
@@ -293,6 +304,15 @@ static int check_l2_flags(struct check *c, u64 offset, u64 *l2, struct qc_error 
 	return qc_store_write(c->store, offset, l2, qc_cluster_size(c->header), err);
 }
 
+/* How many of a table's entries lie in the image. */
+static u64 entries_within(const struct check *c, u64 offset, u64 entries)
+{
+	u64 end = c->clusters << c->header->cluster_bits;
+	u64 within = offset < end ? (end - offset) / sizeof(u64) : 0;
+
+	return entries < within ? entries : within;
+}
+
 /* Copied flags of the active L1 table and its L2 tables; elsewhere they mean nothing. */
 static int check_flags(struct check *c, struct qc_error *err)
 {
@@ -304,6 +324,8 @@ static int check_flags(struct check *c, struct qc_error *err)
 
 	if (!l2)
 		return qc_fail_nomem(err, c->store->path);
+	if (entries_within(c, h->l1_offset, h->l1_size) < h->l1_size)
+		return 0;	/* not followed by the walk either */
 	ret = qc_read_table(c->store, h->l1_offset, h->l1_size, &l1, err);
 	if (ret < 0)
 		return ret;
@@ -327,17 +349,35 @@ static int check_flags(struct check *c, struct qc_error *err)
 	return qc_store_write(c->store, h->l1_offset, l1, h->l1_size * sizeof(u64), err);
 }
 
-/* The file's or device's size may change between passes. */
+static void free_windows(struct check *c)
+{
+	free(c->refs);
+	free(c->kind);
+}
+
+/*
+ * The size of the file or device, which a repair may change, and a window for it: a whole number of
+ * refcount blocks, and no larger than needed.
+ */
 static int measure(struct check *c, struct qc_error *err)
 {
+	u64 memory = c->options->memory ? c->options->memory : QC_CHECK_MEMORY;
+	u64 entries = qc_refblock_entries(c->header);
 	u64 size;
 	int ret;
 
 	ret = qc_store_size(c->store, &size, err);
 	if (ret < 0)
 		return ret;
+	free_windows(c);
 	c->clusters = qc_div_round_up(size, qc_cluster_size(c->header));
-	return 0;
+	c->count = memory / (sizeof(*c->refs) + sizeof(*c->kind));
+	if (c->count > c->clusters)
+		c->count = c->clusters;
+	c->count = qc_div_round_up(c->count ? c->count : 1, entries) * entries;
+	c->refs = malloc(c->count * sizeof(*c->refs));
+	c->kind = malloc(c->count);
+	return c->refs && c->kind ? 0 : qc_fail_nomem(err, c->store->path);
 }
 
 /* Look at everything once, and set right in place what @fix allows. */
@@ -352,6 +392,7 @@ static int pass(struct check *c, unsigned int fix, struct qc_error *err)
 	ret = measure(c, err);
 	if (ret < 0)
 		return ret;
+	nb_entries = entries_within(c, h->reftable_offset, nb_entries);
 	ret = qc_read_table(c->store, h->reftable_offset, nb_entries, &reftable, err);
 	if (ret < 0)
 		return ret;
@@ -375,7 +416,8 @@ static int pass(struct check *c, unsigned int fix, struct qc_error *err)
 			return ret;
 		c->counted = true;
 		first += c->count;
-	} while (first < c->used_end || first < nb_entries * qc_refblock_entries(h));
+	} while (first < c->used_end ||
+		 (first < nb_entries * qc_refblock_entries(h) && first < c->clusters));
 
 	return fix ? qc_store_flush(c->store, err) : 0;
 }
@@ -405,6 +447,33 @@ static int fill_block(void *ctx, void *block, u64 first, struct qc_error *err)
 }
 
 /*
+ * Where new refcount structures can be: behind everything in use, and where nothing points to that
+ * lies outside of the image, for that would come to lie in them when the file grows.
+ */
+static int find_area(struct check *c, struct qc_refcount_layout *layout, struct qc_error *err)
+{
+	const struct qc_header *h = c->header;
+	u64 behind = c->store->is_bdev ? c->used_end : c->clusters;
+	/* In proportion to the image, as every cluster below costs a refcount. */
+	u64 limit = 2 * behind + (REBUILD_SLACK >> h->cluster_bits);
+	int ret;
+
+	for (;;) {
+		if (behind > limit || qc_refcount_layout(h, behind, layout) < 0)
+			return qc_fail(err, EFBIG, c->store->path,
+				       "copy the data out with qemu-img convert to an image with larger clusters",
+				       "there is no room for a new refcount table");
+		c->area_first = layout->first;
+		c->area_end = layout->end;
+		c->area_used = 0;
+		ret = count_window(c, 0, false, err);
+		if (ret < 0 || !c->area_used)
+			return ret;
+		behind = c->area_used;
+	}
+}
+
+/*
  * Write new refcount structures behind everything in use, then let the header point
  * to them.  The old ones are left alone, so that being killed half-way changes nothing.
  */
@@ -412,18 +481,18 @@ static int rebuild(struct check *c, struct qc_error *err)
 {
 	struct qc_header *h = c->header;
 	struct qc_refcount_layout layout;
-	u64 behind = c->store->is_bdev ? c->used_end : c->clusters;
 	int ret;
 
-	if (qc_refcount_layout(h, behind, &layout) < 0)
-		return qc_fail(err, EFBIG, c->store->path,
-			       "copy the data out with qemu-img convert to an image with larger clusters",
-			       "the refcount table would be too large");
-	ret = qc_store_resize(c->store, layout.end << h->cluster_bits, err);
-	if (ret < 0)
-		return ret;
 	c->counted = true;
 	c->quiet = true;
+	ret = find_area(c, &layout, err);
+	if (ret < 0)
+		return ret;
+	ret = qc_store_resize(c->store, layout.end << h->cluster_bits, err);
+	if (!ret)
+		ret = measure(c, err);
+	if (ret < 0)
+		return ret;
 	ret = qc_refcount_build(c->store, h, &layout, fill_block, c, err);
 	if (ret < 0)
 		return ret;
@@ -484,12 +553,6 @@ static int repair(struct check *c, struct qc_check_result *result, struct qc_err
 	return update_header(c, fix, err);
 }
 
-static void free_windows(struct check *c)
-{
-	free(c->refs);
-	free(c->kind);
-}
-
 int qc_check(struct qc_store *store, struct qc_header *h, const struct qc_check_options *options,
 	     struct qc_check_result *result, struct qc_error *err)
 {
@@ -498,28 +561,12 @@ int qc_check(struct qc_store *store, struct qc_header *h, const struct qc_check_
 		.header = h,
 		.options = options,
 	};
-	u64 memory = options->memory ? options->memory : QC_CHECK_MEMORY;
-	u64 entries = qc_refblock_entries(h);
 	int ret;
 
 	memset(result, 0, sizeof(*result));
 	ret = qc_header_supported(h, store->path, err);
 	if (ret < 0)
 		return ret;
-	ret = measure(&c, err);
-	if (ret < 0)
-		return ret;
-
-	/* A window is a whole number of refcount blocks, and no larger than needed. */
-	c.count = memory / (sizeof(*c.refs) + sizeof(*c.kind));
-	if (c.count > c.clusters)
-		c.count = c.clusters;
-	c.count = qc_div_round_up(c.count ? c.count : 1, entries) * entries;
-	c.refs = malloc(c.count * sizeof(*c.refs));
-	c.kind = malloc(c.count);
-	if (!c.refs || !c.kind)
-		return qc_fail_nomem(err, store->path);
-
 	ret = pass(&c, 0, err);
 	if (ret < 0)
 		return ret;

@@ -68,10 +68,17 @@ int qc_snapshots_read(const struct qc_store *store, const struct qc_header *h,
 		      struct qc_snapshots *out, struct qc_error *err)
 {
 	CLEANUP_SNAPSHOTS struct qc_snapshots found = { 0 };
-	u64 at = h->snapshots_offset;
+	u64 at = h->snapshots_offset, size;
 	int ret;
 
 	if (h->nb_snapshots) {
+		ret = qc_store_size(store, &size, err);
+		if (ret < 0)
+			return ret;
+		if (at > size || size - at < (u64)h->nb_snapshots * SNAPSHOT_FIXED)
+			return qc_fail(err, EINVAL, store->path, remedy,
+				       "the table of %u snapshots at 0x%llx lies outside of the image",
+				       h->nb_snapshots, at);
 		found.list = calloc(h->nb_snapshots, sizeof(*found.list));
 		if (!found.list)
 			return qc_fail_nomem(err, store->path);

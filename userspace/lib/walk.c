@@ -34,12 +34,14 @@ static void bad(struct qc_walk *w, enum qc_use use, const char *fmt, ...)
 
 static void bad(struct qc_walk *w, enum qc_use use, const char *fmt, ...)
 {
-	char message[256];
+	char message[256] = "";
 	va_list args;
 
-	va_start(args, fmt);
-	vsnprintf(message, sizeof(message), fmt, args);
-	va_end(args);
+	if (!w->terse) {
+		va_start(args, fmt);
+		vsnprintf(message, sizeof(message), fmt, args);
+		va_end(args);
+	}
 	w->bad(w, use, message);
 }
 

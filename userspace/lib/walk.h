@@ -29,6 +29,7 @@ struct qc_walk {
 	const struct qc_store *store;
 	const struct qc_header *header;
 	bool refcounts;		/* visit the refcount structures too */
+	bool terse;		/* nobody reads the messages: they are empty */
 	void *ctx;
 
 	/*
