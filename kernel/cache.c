@@ -422,9 +422,8 @@ static unsigned long shrink_count(struct shrinker *s, struct shrink_control *sc)
 
 static unsigned long shrink_scan(struct shrinker *s, struct shrink_control *sc)
 {
-	unsigned long evicted = evict(sc->nr_to_scan);
-
-	return evicted ?: SHRINK_STOP;
+	/* None at all is no reason to stop: blocks in use have had their chance now. */
+	return evict(sc->nr_to_scan);
 }
 
 int qc_cache_module_init(void)
