@@ -110,7 +110,7 @@ in_use() {
 
 steps=50 pile_size=4 kills=16 loads=3 timeout=240
 if [ "${QCHAIN_LONG:-0}" = 1 ]; then
-	steps=1500 pile_size=12 kills=500 loads=50 timeout=2400
+	steps=1000 pile_size=12 kills=500 loads=50 timeout=2400
 fi
 
 echo "# seed $seed"
