@@ -11,6 +11,7 @@ help_text := \
 'make deps             install what building and testing need (Debian 12)' '' \
 'make check            build and run all tests' '' \
 'make demo             the main job on a real chain, in the test VM' '' \
+'make crash            crash an image at many points of recorded workloads (SHORT=1, CRASH=)' '' \
 'make bench            measure against the alternatives, in the test VM (BENCH=--full)' '' \
 'make checkpatch       the kernel'"'"'s checkpatch.pl --strict over all C source' '' \
 'make sparse           sparse over the module (C=1, C=2 and W=1 work with "make module" too)' '' \
@@ -93,6 +94,11 @@ bench: deps
 	$(MAKE) module KVER=$$(tools/vm --kernel 6.12 --release)
 	tests/bench/run $(BENCH)
 
+crash: deps
+	$(MAKE) userspace
+	$(MAKE) module KVER=$$(tools/vm --kernel 6.12 --release)
+	tests/crash/run $(if $(SHORT),--short) $(CRASH)
+
 install: install-userspace install-dkms $(if $(want_module)$(have_headers),install-module)
 
 install-userspace: userspace
@@ -113,4 +119,4 @@ clean:
 	rm -rf $(build)
 
 .PHONY: all help no-module userspace module modules module-debug sparse checkpatch selftests deps \
-	check demo bench install install-userspace install-dkms install-module clean
+	check demo bench crash install install-userspace install-dkms install-module clean

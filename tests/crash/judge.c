@@ -1,0 +1,216 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+/*
+ * Whether a disk after a crash is what it has to be, see judge.h.
+ */
+#include <err.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <inttypes.h>
+#include <stdarg.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "files.h"
+#include "judge.h"
+#include "map.h"
+#include "sector.h"
+
+#define COMMAND_MAX 1000
+#define OUTPUT "output"
+#define LEAKS_ONLY 3		/* qemu-img check's exit status */
+
+static const char *image;	/* the qcow2 image */
+
+/* Run a shell command.  What it prints goes to the file OUTPUT. */
+__attribute__((format(printf, 1, 2)))
+static int shell(const char *format, ...)
+{
+	char line[COMMAND_MAX] = "exec > " OUTPUT " 2>&1; ";
+	size_t n = strlen(line);
+	va_list arguments;
+	int status;
+
+	va_start(arguments, format);
+	n += vsnprintf(line + n, sizeof(line) - n, format, arguments);
+	va_end(arguments);
+	if (n >= sizeof(line))
+		errx(1, "command is too long");
+	status = system(line);
+	if (status < 0 || !WIFEXITED(status) || WEXITSTATUS(status) == 127)
+		errx(1, "cannot run: %s", line);
+	return WEXITSTATUS(status);
+}
+
+/* Why a command failed, from its output. */
+static bool fail(FILE *out, const char *what, int status)
+{
+	FILE *file = fopen(OUTPUT, "r");
+	char line[300];
+	unsigned int lines = 0;
+
+	fprintf(out, "%s: status %d\n", what, status);
+	while (file && lines++ < 6 && fgets(line, sizeof(line), file))
+		fprintf(out, "  %s", line);
+	if (file)
+		fclose(file);
+	return false;
+}
+
+void judge_open(struct judge *judge, const char *dir)
+{
+	if (chdir(dir))
+		err(1, "%s", dir);
+	image = judge->inner ? "image" : "disk";
+}
+
+/* The file system on a raw disk replays its journal, as in a mount, and then must be clean. */
+static bool recover(const char *disk, FILE *out)
+{
+	int status = shell("e2fsck -p %s", disk);
+
+	if (status > 1)
+		return fail(out, "e2fsck -p", status);
+	status = shell("e2fsck -fn %s", disk);
+	return !status || fail(out, "e2fsck -fn after the journal's replay", status);
+}
+
+static bool extract_inner(const struct judge *judge, FILE *out)
+{
+	int status;
+
+	if (shell("cp --sparse=always disk outer"))
+		return fail(out, "cp", 1);
+	if (!recover("outer", out))
+		return false;
+	unlink(image);
+	status = shell("debugfs -R 'dump %s %s' outer", judge->inner, image);
+	return (!status && !access(image, R_OK)) || fail(out, "debugfs dump", status);
+}
+
+static bool read_image(const char *from, const char *to, const char *snapshot, FILE *out)
+{
+	int status = shell("qemu-img convert -f qcow2 -O raw %s%s %s %s", snapshot ? "-l " : "",
+			 snapshot ? snapshot : "", from, to);
+
+	return !status || fail(out, "qemu-img convert", status);
+}
+
+static bool consistent(struct judge *judge, FILE *out)
+{
+	int status = shell("qemu-img check -f qcow2 %s", image);
+	unsigned long leaks = 0;
+	char line[300];
+	FILE *file;
+
+	if (status && status != LEAKS_ONLY)
+		return fail(out, "qemu-img check", status);
+	file = fopen(OUTPUT, "r");
+	while (file && fgets(line, sizeof(line), file))
+		if (sscanf(line, "%lu leaked clusters", &leaks) == 1)
+			break;
+	if (file)
+		fclose(file);
+	judge->leaking += status == LEAKS_ONLY;
+	if (leaks > judge->max_leaks)
+		judge->max_leaks = leaks;
+	return true;
+}
+
+static bool same_content(const char *a, const char *b, const char *what, FILE *out)
+{
+	int status = shell("cmp %s %s", a, b);
+
+	return !status || fail(out, what, status);
+}
+
+static bool repair_copy(struct judge *judge, FILE *out)
+{
+	int status;
+
+	if (shell("cp --sparse=always %s copy", image))
+		return fail(out, "cp", 1);
+	status = shell("%s check --repair copy", judge->qchain);
+	if (status)
+		return fail(out, "qchain check --repair", status);
+	status = shell("qemu-img check -f qcow2 copy");
+	if (status)
+		return fail(out, "qemu-img check after the repair", status);
+	judge->repaired++;
+	return read_image("copy", "copy.raw", NULL, out) &&
+	       same_content("content", "copy.raw", "content after the repair", out);
+}
+
+/* The files of the file system in the image, one after the other; absent is zero. */
+static bool read_files(const struct judge *judge, uint8_t *content, FILE *out)
+{
+	char name[32];
+	uint64_t n;
+	int status, fd;
+
+	if (!recover("content", out))
+		return false;
+	status = shell("rm -rf files && mkdir files && debugfs -R 'rdump / files' content");
+	if (status)
+		return fail(out, "debugfs rdump", status);
+	memset(content, 0, (size_t)judge->files * FILE_SECTORS * SECTOR_SIZE);
+	for (n = 0; n < judge->files; n++) {
+		snprintf(name, sizeof(name), "files/f%" PRIu64, n);
+		fd = open(name, O_RDONLY);
+		if (fd < 0 && errno != ENOENT)
+			err(1, "%s", name);
+		if (fd < 0)
+			continue;
+		if (read(fd, content + (size_t)n * FILE_SECTORS * SECTOR_SIZE,
+			 FILE_SECTORS * SECTOR_SIZE) < 0)
+			err(1, "%s", name);
+		close(fd);
+	}
+	return true;
+}
+
+static bool obeys_rule(const struct judge *judge, const struct rule *rule, FILE *out)
+{
+	const uint8_t *content;
+	uint64_t size, broken = 0;
+	uint8_t *files;
+	bool read = true;
+
+	if (judge->files) {
+		files = malloc((size_t)judge->files * FILE_SECTORS * SECTOR_SIZE);
+		if (!files)
+			err(1, "no memory");
+		read = read_files(judge, files, out);
+		if (read)
+			broken = rule_check(rule, files, out);
+		free(files);
+	} else {
+		content = map_file("content", &size);
+		broken = rule_check(rule, content, out);
+		unmap_file(content, size);
+	}
+	if (broken)
+		fprintf(out, "%llu sectors break the rule\n", (unsigned long long)broken);
+	return read && !broken;
+}
+
+bool judge_read(struct judge *judge, FILE *out)
+{
+	return (!judge->inner || extract_inner(judge, out)) &&
+	       read_image(image, "content", NULL, out);
+}
+
+bool judge_disk(struct judge *judge, const struct rule *rule, bool repair, FILE *out)
+{
+	if (!judge_read(judge, out) || !consistent(judge, out))
+		return false;
+	if (repair && !repair_copy(judge, out))
+		return false;
+	if (judge->snapshot &&
+	    !(read_image(image, "snapshot", judge->snapshot, out) &&
+	      same_content("snapshot", judge->snapshot_raw, "content of the snapshot", out)))
+		return false;
+	return obeys_rule(judge, rule, out);
+}

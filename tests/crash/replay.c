@@ -1,0 +1,403 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+/*
+ * Crash a recorded workload at many points, and judge what is left.
+ *
+ * A point is a cut in the log of writes (log.h), and what the disk kept of the writes before it
+ * that no flush covers: all; each or not, at random; or any of their sectors. What a flush
+ * covers, and FUA writes, are kept in any case. Discarded sectors hold noise, as nothing says
+ * that they read as zeroes.
+ *
+ * --lying N makes the disk one that lies: what the last N flushes covered may be lost, too.
+ * --lose drops of each flush the newest data that it covers. Both are there to show that the
+ * judge sees it.
+ */
+#include <err.h>
+#include <inttypes.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "files.h"
+#include "judge.h"
+#include "log.h"
+#include "map.h"
+#include "options.h"
+#include "random.h"
+#include "rule.h"
+#include "sector.h"
+
+#define ALL_POINTS UINT64_MAX
+#define TOLD_MAX 10		/* failed points described */
+
+enum point_kind {
+	POINT_FLUSH,		/* after a flush or FUA write */
+	POINT_PREFIX,		/* anywhere, everything kept */
+	POINT_SUBSET,		/* any subset of writes */
+	POINT_TORN,		/* any subset of sectors */
+	POINT_KINDS
+};
+
+static const char * const kind_names[POINT_KINDS] = {
+	"after a flush", "a prefix", "a subset", "torn"
+};
+
+/* Of a hundred points; the rest are POINT_TORN. */
+static const unsigned int kind_share[POINT_KINDS - 1] = { 30, 15, 30 };
+
+struct point {
+	size_t cut;		/* entries before it were issued */
+	enum point_kind kind;
+	uint64_t number;
+};
+
+static struct {
+	const char *log, *journal, *dir;
+	uint64_t seed, disk;
+	uint64_t points, only;
+	uint64_t repair_every, lying;
+	bool lose;
+} opt = { .seed = 1, .points = 100, .only = ALL_POINTS, .repair_every = 10 };
+
+static struct judge judge = { .qchain = "qchain" };
+static struct log log_;
+static size_t *flushes, nr_flushes;	/* indices in the log */
+static bool *lost;			/* --lose: entries that the disk dropped */
+
+static uint8_t *disk, *stable;
+static uint64_t disk_bytes;
+static size_t applied;			/* entries that @stable has */
+
+/* What of @disk differs from @stable. */
+static size_t touched_first, touched_end;
+
+/* ---- points ---- */
+
+static int compare_cuts(const void *a, const void *b)
+{
+	const struct point *pa = a, *pb = b;
+
+	if (pa->cut != pb->cut)
+		return pa->cut < pb->cut ? -1 : 1;
+	return pa->number < pb->number ? -1 : pa->number > pb->number;
+}
+
+/* Marks that follow are no I/O: a cut comes after them. */
+static size_t after_marks(size_t cut)
+{
+	while (cut < log_.count && log_.entries[cut].mark)
+		cut++;
+	return cut;
+}
+
+static struct point *choose_points(uint64_t *state)
+{
+	struct point *points = calloc(opt.points, sizeof(*points));
+	size_t *barriers = calloc(log_.count + 1, sizeof(*barriers));
+	size_t nr_barriers = 0, i, n, want, at_barriers;
+
+	if (!points || !barriers)
+		err(1, "no memory");
+	for (i = 0; i < log_.count; i++)
+		if (log_.entries[i].flush || log_.entries[i].fua)
+			barriers[nr_barriers++] = after_marks(i + 1);
+	want = opt.points * kind_share[POINT_FLUSH] / 100;
+	at_barriers = want < nr_barriers ? want : nr_barriers;
+	for (n = 0; n < opt.points; n++) {
+		points[n].number = n;
+		if (n < at_barriers) {
+			points[n].kind = POINT_FLUSH;
+			points[n].cut = barriers[n * nr_barriers / at_barriers];
+		} else {
+			uint64_t dice = random_next(state) % (100 - kind_share[POINT_FLUSH]);
+
+			points[n].kind = dice < kind_share[POINT_PREFIX] ? POINT_PREFIX :
+				dice < kind_share[POINT_PREFIX] + kind_share[POINT_SUBSET] ?
+				POINT_SUBSET : POINT_TORN;
+			points[n].cut = after_marks(random_next(state) % (log_.count + 1));
+		}
+	}
+	free(barriers);
+	qsort(points, opt.points, sizeof(*points), compare_cuts);
+	return points;
+}
+
+/* ---- the disk ---- */
+
+static void put_sector(uint8_t *to, const struct log_entry *entry, size_t index, uint64_t n)
+{
+	uint64_t *words = (uint64_t *)(to + (entry->sector + n) * SECTOR_SIZE);
+	unsigned int i;
+
+	if (entry->data) {
+		memcpy(words, entry->data + n * SECTOR_SIZE, SECTOR_SIZE);
+		return;
+	}
+	for (i = 0; i < SECTOR_WORDS; i++)
+		words[i] = sector_mix(opt.seed + index, (entry->sector + n) * SECTOR_WORDS + i);
+}
+
+static void apply_all(uint8_t *to, size_t index)
+{
+	const struct log_entry *entry = &log_.entries[index];
+	uint64_t n;
+
+	for (n = 0; n < entry->count; n++)
+		put_sector(to, entry, index, n);
+}
+
+static void apply_torn(uint8_t *to, size_t index, uint64_t *state)
+{
+	const struct log_entry *entry = &log_.entries[index];
+	uint64_t n, end = entry->count;
+	bool prefix = random_next(state) & 1;
+
+	if (prefix)
+		end = random_next(state) % (entry->count + 1);
+	for (n = 0; n < end; n++)
+		if (prefix || (random_next(state) & 1))
+			put_sector(to, entry, index, n);
+}
+
+/* The first entry that the disk may have lost, when it crashes at @cut. */
+static size_t unflushed_from(size_t cut)
+{
+	size_t n = 0;
+
+	while (n < nr_flushes && flushes[n] < cut)
+		n++;
+	n -= opt.lying < n ? opt.lying : n;
+	return n ? flushes[n - 1] + 1 : 0;
+}
+
+static void make_stable(size_t end)
+{
+	for (; applied < end; applied++) {
+		if (lost && lost[applied])
+			continue;
+		apply_all(stable, applied);
+		apply_all(disk, applied);
+	}
+}
+
+/* The last mark before @cut. */
+static uint64_t mark_before(size_t cut)
+{
+	while (cut--)
+		if (log_.entries[cut].mark)
+			return log_.entries[cut].mark;
+	return 0;
+}
+
+static void make_point(const struct point *point, uint64_t *state)
+{
+	/* How many writes of a hundred a subset loses. */
+	static const unsigned int losses[] = { 10, 50, 90 };
+	unsigned int loss = losses[random_next(state) % 3];
+	size_t i, end = point->cut;
+
+	make_stable(unflushed_from(point->cut));
+	touched_first = applied;
+	/* One FUA write may have been under way. */
+	if (point->kind == POINT_TORN && end < log_.count && log_.entries[end].fua)
+		end++;
+	touched_end = end;
+	for (i = applied; i < end; i++) {
+		const struct log_entry *entry = &log_.entries[i];
+		bool sure = (entry->fua && i < point->cut && !opt.lying) ||
+			    point->kind == POINT_FLUSH || point->kind == POINT_PREFIX;
+
+		if (lost && lost[i])
+			continue;
+		if (sure)
+			apply_all(disk, i);
+		else if (random_next(state) % 100 < loss)
+			continue;
+		else if (point->kind == POINT_TORN && (random_next(state) & 1))
+			apply_torn(disk, i, state);
+		else
+			apply_all(disk, i);
+	}
+}
+
+static void undo_point(void)
+{
+	size_t i;
+
+	for (i = touched_first; i < touched_end; i++) {
+		const struct log_entry *entry = &log_.entries[i];
+
+		memcpy(disk + entry->sector * SECTOR_SIZE, stable + entry->sector * SECTOR_SIZE,
+		       entry->count * SECTOR_SIZE);
+	}
+}
+
+/* ---- a disk that lies ---- */
+
+/* The generation of the first sector of an entry, 0: no data of the workload. */
+static uint64_t entry_generation(const struct log_entry *entry)
+{
+	const uint64_t *words = (const uint64_t *)entry->data;
+
+	return words && words[0] == SECTOR_MAGIC && words[1] == opt.disk ? words[3] : 0;
+}
+
+static void choose_lost(void)
+{
+	size_t i, newest = SIZE_MAX;
+
+	lost = calloc(log_.count, sizeof(*lost));
+	if (!lost)
+		err(1, "no memory");
+	for (i = 0; i < log_.count; i++) {
+		uint64_t generation = entry_generation(&log_.entries[i]);
+
+		if (generation && (newest == SIZE_MAX ||
+				   generation > entry_generation(&log_.entries[newest])))
+			newest = i;
+		if (log_.entries[i].flush && newest != SIZE_MAX) {
+			lost[newest] = true;
+			newest = SIZE_MAX;
+		}
+	}
+}
+
+/* ---- all together ---- */
+
+static void describe(const struct point *point, const char *why)
+{
+	char *line, *lines = strdup(why), *rest = lines;
+
+	printf("# point %" PRIu64 ", %s, before entry %zu of %zu (flushed: %zu), mark %" PRIu64
+	       "\n", point->number, kind_names[point->kind], point->cut, log_.count, applied,
+	       mark_before(point->cut));
+	while ((line = strsep(&rest, "\n")))
+		if (*line)
+			printf("#   %s\n", line);
+	free(lines);
+	fflush(stdout);
+}
+
+/* Judge all points.  Returns how many are bad. */
+static unsigned int replay(const struct point *points, struct rule *rule)
+{
+	unsigned int failed = 0;
+	uint64_t n, judged = 0;
+
+	for (n = 0; n < opt.points; n++) {
+		uint64_t state = sector_mix(opt.seed, points[n].number);
+		char *why = NULL;
+		size_t size;
+		FILE *out;
+
+		if (opt.only != ALL_POINTS && points[n].number != opt.only)
+			continue;
+		out = open_memstream(&why, &size);
+		if (!out)
+			err(1, "no memory");
+		make_point(&points[n], &state);
+		rule_advance(rule, mark_before(points[n].cut));
+		if (!judge_disk(&judge, rule, judged % opt.repair_every == 0, out)) {
+			fclose(out);
+			if (failed++ < TOLD_MAX)
+				describe(&points[n], why);
+		} else {
+			fclose(out);
+		}
+		free(why);
+		judged++;
+		/* What was asked for alone is left to be looked at. */
+		if (opt.only == ALL_POINTS)
+			undo_point();
+	}
+	return failed;
+}
+
+static void parse(int argc, char **argv)
+{
+	const struct option_to options[] = {
+		{ "log", .string = &opt.log },
+		{ "journal", .string = &opt.journal },
+		{ "dir", .string = &opt.dir },
+		{ "seed", .number = &opt.seed },
+		{ "disk", .number = &opt.disk },
+		{ "points", .number = &opt.points },
+		{ "only", .number = &opt.only },
+		{ "repair-every", .number = &opt.repair_every },
+		{ "lying", .number = &opt.lying },
+		{ "lose", .flag = &opt.lose },
+		{ "inner", .string = &judge.inner },
+		{ "snapshot", .string = &judge.snapshot },
+		{ "snapshot-raw", .string = &judge.snapshot_raw },
+		{ "files", .number = &judge.files },
+		{ "qchain", .string = &judge.qchain },
+		{ }
+	};
+	int first = options_parse(argc, argv, options);
+
+	if (first != argc || !opt.log || !opt.journal || !opt.dir || !opt.points ||
+	    !opt.repair_every || !judge.snapshot != !judge.snapshot_raw)
+		errx(2, "usage: replay --log FILE --journal FILE --dir DIR --disk N [OPTION]...");
+}
+
+static void read_log(void)
+{
+	size_t i;
+
+	log_read(&log_, opt.log);
+	flushes = calloc(log_.count, sizeof(*flushes));
+	if (!flushes)
+		err(1, "no memory");
+	for (i = 0; i < log_.count; i++) {
+		const struct log_entry *entry = &log_.entries[i];
+
+		if (entry->sector + entry->count > disk_bytes / SECTOR_SIZE)
+			errx(1, "the log has a write behind the end of the disk");
+		if (entry->flush)
+			flushes[nr_flushes++] = i;
+	}
+}
+
+static struct rule *make_rule(void)
+{
+	const uint8_t *initial = NULL;
+	uint64_t bytes = (uint64_t)judge.files * FILE_SECTORS * SECTOR_SIZE;
+
+	if (!judge_read(&judge, stderr))
+		errx(1, "cannot read the image as it was at first");
+	if (!judge.files) {
+		if (rename("content", "initial"))
+			err(1, "content");
+		initial = map_file("initial", &bytes);
+	}
+	return rule_new(opt.journal, opt.disk, bytes / SECTOR_SIZE, initial);
+}
+
+int main(int argc, char **argv)
+{
+	uint64_t state;
+	unsigned int failed;
+	struct point *points;
+	struct rule *rule;
+
+	parse(argc, argv);
+	state = opt.seed;
+	judge_open(&judge, opt.dir);
+	disk = map_file_shared("disk", &disk_bytes);
+	stable = malloc(disk_bytes);
+	if (!stable)
+		err(1, "no memory");
+	memcpy(stable, disk, disk_bytes);
+	read_log();
+	rule = make_rule();
+	if (opt.lose)
+		choose_lost();
+	points = choose_points(&state);
+	failed = replay(points, rule);
+	printf("# %" PRIu64 " points in %zu entries, %zu flushes: %u failed\n",
+	       opt.only == ALL_POINTS ? opt.points : 1, log_.count, nr_flushes, failed);
+	printf("# %u with leaks, at most %" PRIu64 " clusters; %u repaired\n",
+	       judge.leaking, judge.max_leaks, judge.repaired);
+	rule_free(rule);
+	free(points);
+	return failed ? 1 : 0;
+}
