@@ -184,6 +184,7 @@ finish() {
 		failures=$((failures + 1))
 	fi
 	[ "$status" = 0 ] || echo "# the script ended with status $status"
+	echo "# $SECONDS seconds"
 	[ "$status" != 0 ] || [ $failures = 0 ] || status=1
 	exit "$status"
 }
