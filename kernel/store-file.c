@@ -288,14 +288,19 @@ static int file_truncate(struct qc_store *store, u64 size)
 	return r;
 }
 
+/*
+ * Only an image that lies about its refcounts goes on far behind the end of its file; it gets a hole
+ * up to there, so that it cannot fill the file system with what nobody wrote.
+ */
 static int file_grow(struct qc_store *store, u64 size)
 {
-	u64 old = qc_store_size(store);
+	u64 old = qc_store_size(store), len;
 	int r;
 
 	if (size <= old)
 		return 0;
-	r = vfs_fallocate(store->file, 0, old, size - old);
+	len = min(size - old, (size >> 3) + SZ_32M);
+	r = vfs_fallocate(store->file, 0, size - len, len);
 	if (r == -EOPNOTSUPP)
 		return vfs_truncate(&store->file->f_path, size);
 	if (r && qc_store_size(store) > old)
