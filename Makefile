@@ -12,6 +12,8 @@ help_text := \
 'make check            build and run all tests' '' \
 'make demo             the main job on a real chain, in the test VM' '' \
 'make crash            crash an image at many points of recorded workloads (SHORT=1, CRASH=)' '' \
+'make fuzz-user        libFuzzer on the library (RUNS=1000000 for each target)' '' \
+'make fuzz-kernel      attach damaged images on the debug kernel (FIRST=1 COUNT=5000)' '' \
 'make bench            measure against the alternatives, in the test VM (BENCH=--full)' '' \
 'make checkpatch       the kernel'"'"'s checkpatch.pl --strict over all C source' '' \
 'make sparse           sparse over the module (C=1, C=2 and W=1 work with "make module" too)' '' \
@@ -81,6 +83,19 @@ selftests:
 	$(MAKE) -C tests/selftests install-all OUTPUT=$(build)/tests/selftests \
 		INSTALL_PATH=$(build)/selftests
 
+fuzzers:
+	$(MAKE) -C tests/fuzz O=$(build)/fuzz
+
+FIRST ?= 1
+COUNT ?= 5000
+RUNS ?= 1000000
+
+fuzz-user: deps fuzzers
+	tests/fuzz/run-user --runs $(RUNS)
+
+fuzz-kernel: deps fuzzers module-debug
+	tools/vm --kernel debug --timeout 14400 -- tests/fuzz/kernel.sh $(FIRST) $(COUNT)
+
 deps:
 	tools/install-deps
 
@@ -118,5 +133,5 @@ install-module: module
 clean:
 	rm -rf $(build)
 
-.PHONY: all help no-module userspace module modules module-debug sparse checkpatch selftests deps \
+.PHONY: all help no-module userspace module modules module-debug sparse checkpatch selftests fuzzers fuzz-user fuzz-kernel deps \
 	check demo bench crash install install-userspace install-dkms install-module clean
