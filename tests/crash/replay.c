@@ -89,31 +89,68 @@ static size_t after_marks(size_t cut)
 	return cut;
 }
 
+/* Cuts that are of interest: after flushes and FUA writes, and around writes of the header. */
+static size_t *find_barriers(size_t *count)
+{
+	size_t *barriers = calloc(2 * log_.count + 1, sizeof(*barriers));
+	size_t i;
+
+	if (!barriers)
+		err(1, "no memory");
+	*count = 0;
+	for (i = 0; i < log_.count; i++) {
+		const struct log_entry *entry = &log_.entries[i];
+		bool header = entry->data && !entry->sector;
+
+		if (header)
+			barriers[(*count)++] = i;
+		if (header || entry->flush || entry->fua)
+			barriers[(*count)++] = after_marks(i + 1);
+	}
+	return barriers;
+}
+
+/* Anywhere: each write is as likely as the others, or each pair of flushes is. */
+static size_t choose_cut(uint64_t *state)
+{
+	size_t n, from, end;
+
+	if (!nr_flushes || (random_next(state) & 1))
+		return after_marks(random_next(state) % (log_.count + 1));
+	n = random_next(state) % nr_flushes;
+	from = n ? flushes[n - 1] + 1 : 0;
+	end = flushes[n];
+	return after_marks(from + random_next(state) % (end - from + 1));
+}
+
+static enum point_kind choose_kind(uint64_t *state)
+{
+	uint64_t dice = random_next(state) % (100 - kind_share[POINT_FLUSH]);
+
+	if (dice < kind_share[POINT_PREFIX])
+		return POINT_PREFIX;
+	dice -= kind_share[POINT_PREFIX];
+	return dice < kind_share[POINT_SUBSET] ? POINT_SUBSET : POINT_TORN;
+}
+
 static struct point *choose_points(uint64_t *state)
 {
 	struct point *points = calloc(opt.points, sizeof(*points));
-	size_t *barriers = calloc(log_.count + 1, sizeof(*barriers));
-	size_t nr_barriers = 0, i, n, want, at_barriers;
+	size_t nr_barriers, n, at_barriers = opt.points * kind_share[POINT_FLUSH] / 100;
+	size_t *barriers = find_barriers(&nr_barriers);
 
-	if (!points || !barriers)
+	if (!points)
 		err(1, "no memory");
-	for (i = 0; i < log_.count; i++)
-		if (log_.entries[i].flush || log_.entries[i].fua)
-			barriers[nr_barriers++] = after_marks(i + 1);
-	want = opt.points * kind_share[POINT_FLUSH] / 100;
-	at_barriers = want < nr_barriers ? want : nr_barriers;
+	if (at_barriers > nr_barriers)
+		at_barriers = nr_barriers;
 	for (n = 0; n < opt.points; n++) {
 		points[n].number = n;
 		if (n < at_barriers) {
 			points[n].kind = POINT_FLUSH;
 			points[n].cut = barriers[n * nr_barriers / at_barriers];
 		} else {
-			uint64_t dice = random_next(state) % (100 - kind_share[POINT_FLUSH]);
-
-			points[n].kind = dice < kind_share[POINT_PREFIX] ? POINT_PREFIX :
-				dice < kind_share[POINT_PREFIX] + kind_share[POINT_SUBSET] ?
-				POINT_SUBSET : POINT_TORN;
-			points[n].cut = after_marks(random_next(state) % (log_.count + 1));
+			points[n].kind = choose_kind(state);
+			points[n].cut = choose_cut(state);
 		}
 	}
 	free(barriers);

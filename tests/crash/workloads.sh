@@ -7,6 +7,7 @@
 #	disk_size	of the disk that the image lies on, MiB
 #	image		what is in it at first: empty; backed (empty over a backing image); mixed
 #			(backed, and own clusters of all kinds, some shared with a snapshot)
+#	memory		the module's metadata_limit_kib
 #	place		disk; file (the image is a file of an ext4 file system on the disk)
 #	program		workload, or files (of an ext4 file system in the image)
 #	options		of that program
@@ -14,11 +15,13 @@
 #	what		in words
 
 all_workloads="sequential random tiny mixed mixed-v2 mixed-large discard discard-v2 discard-tiny
-	refcounts refcounts-narrow concurrent concurrent-large file file-mixed ext4 ext4-file"
+	refcounts refcounts-narrow concurrent concurrent-large pressure file file-mixed
+	ext4 ext4-file"
 short_workloads="mixed discard-tiny refcounts concurrent file ext4"
 
 choose_workload() {
 	version=3 cluster=65536 refcount_bits=16 size=8 disk_size=24 image=empty place=disk
+	memory=65536
 	program=workload ops=1200 options=
 	case $1 in
 	sequential)
@@ -95,6 +98,11 @@ choose_workload() {
 		what="the same with clusters of all kinds, of 64 KiB"
 		image=mixed place=file disk_size=64
 		options="--max-sectors 100 --flush 5 --fua 3 --discard 10 --zero 15 --threads 4"
+		;;
+	pressure)
+		what="little memory for metadata and few flushes"
+		image=mixed cluster=512 size=24 disk_size=64 memory=512
+		options="--max-sectors 100 --flush 1 --discard 8 --threads 3"
 		;;
 	ext4)
 		what="ext4 with fsync"
