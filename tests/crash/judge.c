@@ -144,7 +144,7 @@ static bool repair_copy(struct judge *judge, FILE *out)
 }
 
 /* The files of the file system in the image, one after the other; absent is zero. */
-static bool read_files(const struct judge *judge, uint8_t *content, FILE *out)
+static bool read_files(const struct judge *judge, uint8_t *bytes, FILE *out)
 {
 	char name[32];
 	uint64_t n;
@@ -155,7 +155,6 @@ static bool read_files(const struct judge *judge, uint8_t *content, FILE *out)
 	status = shell("rm -rf files && mkdir files && debugfs -R 'rdump / files' content");
 	if (status)
 		return fail(out, "debugfs rdump", status);
-	memset(content, 0, (size_t)judge->files * FILE_SECTORS * SECTOR_SIZE);
 	for (n = 0; n < judge->files; n++) {
 		snprintf(name, sizeof(name), "files/f%" PRIu64, n);
 		fd = open(name, O_RDONLY);
@@ -163,7 +162,7 @@ static bool read_files(const struct judge *judge, uint8_t *content, FILE *out)
 			err(1, "%s", name);
 		if (fd < 0)
 			continue;
-		if (read(fd, content + (size_t)n * FILE_SECTORS * SECTOR_SIZE,
+		if (read(fd, bytes + n * FILE_SECTORS * SECTOR_SIZE,
 			 FILE_SECTORS * SECTOR_SIZE) < 0)
 			err(1, "%s", name);
 		close(fd);
@@ -171,40 +170,57 @@ static bool read_files(const struct judge *judge, uint8_t *content, FILE *out)
 	return true;
 }
 
-static bool obeys_rule(const struct judge *judge, const struct rule *rule, FILE *out)
+/* What the rule is about, from the file "content". */
+static uint8_t *load_content(const struct judge *judge, uint64_t *size, FILE *out)
 {
-	const uint8_t *content;
-	uint64_t size, broken = 0;
-	uint8_t *files;
-	bool read = true;
+	const uint8_t *content = map_file("content", size);
+	uint64_t all = *size;
+	uint8_t *bytes;
 
-	if (judge->files) {
-		files = malloc((size_t)judge->files * FILE_SECTORS * SECTOR_SIZE);
-		if (!files)
-			err(1, "no memory");
-		read = read_files(judge, files, out);
-		if (read)
-			broken = rule_check(rule, files, out);
-		free(files);
-	} else {
-		content = map_file("content", &size);
-		broken = rule_check(rule, content, out);
-		unmap_file(content, size);
+	if (judge->files)
+		*size = judge->files * FILE_SECTORS * SECTOR_SIZE;
+	bytes = calloc(1, *size);
+	if (!bytes)
+		err(1, "no memory");
+	if (!judge->files) {
+		memcpy(bytes, content, all);
+	} else if (!read_files(judge, bytes, out)) {
+		free(bytes);
+		bytes = NULL;
 	}
-	if (broken)
-		fprintf(out, "%llu sectors break the rule\n", (unsigned long long)broken);
-	return read && !broken;
+	unmap_file(content, all);
+	return bytes;
 }
 
-bool judge_read(struct judge *judge, FILE *out)
+static bool obeys_rule(const struct judge *judge, const struct rule *rule, FILE *out)
+{
+	uint64_t size, broken;
+	uint8_t *bytes = load_content(judge, &size, out);
+
+	if (!bytes)
+		return false;
+	broken = rule_check(rule, bytes, out);
+	if (broken)
+		fprintf(out, "%" PRIu64 " sectors break the rule\n", broken);
+	free(bytes);
+	return !broken;
+}
+
+/* The whole image as the file "content". */
+static bool read_all(const struct judge *judge, FILE *out)
 {
 	return (!judge->inner || extract_inner(judge, out)) &&
 	       read_image(image, "content", NULL, out);
 }
 
+uint8_t *judge_content(const struct judge *judge, uint64_t *size, FILE *out)
+{
+	return read_all(judge, out) ? load_content(judge, size, out) : NULL;
+}
+
 bool judge_disk(struct judge *judge, const struct rule *rule, bool repair, FILE *out)
 {
-	if (!judge_read(judge, out) || !consistent(judge, out))
+	if (!read_all(judge, out) || !consistent(judge, out))
 		return false;
 	if (repair && !repair_copy(judge, out))
 		return false;

@@ -29,8 +29,11 @@ struct judge {
 /* Prepare the directory, which becomes the working directory. */
 void judge_open(struct judge *judge, const char *dir);
 
-/* What the whole image reads as: "content".  False with an explanation to @out: it does not. */
-bool judge_read(struct judge *judge, FILE *out);
+/*
+ * What the rule is about: the bytes that the image reads as, or those of the files.  NULL with an
+ * explanation to @out when there are none.  To be freed.
+ */
+uint8_t *judge_content(const struct judge *judge, uint64_t *size, FILE *out);
 
 /*
  * The image opens, is not corrupt, and reads as the rule says; and, with @repair, a repaired copy

@@ -17,7 +17,6 @@
 #include <string.h>
 #include <unistd.h>
 
-#include "files.h"
 #include "judge.h"
 #include "log.h"
 #include "map.h"
@@ -394,27 +393,14 @@ static void read_log(void)
 	}
 }
 
-static struct rule *make_rule(void)
-{
-	const uint8_t *initial = NULL;
-	uint64_t bytes = (uint64_t)judge.files * FILE_SECTORS * SECTOR_SIZE;
-
-	if (!judge_read(&judge, stderr))
-		errx(1, "cannot read the image as it was at first");
-	if (!judge.files) {
-		if (rename("content", "initial"))
-			err(1, "content");
-		initial = map_file("initial", &bytes);
-	}
-	return rule_new(opt.journal, opt.disk, bytes / SECTOR_SIZE, initial);
-}
-
 int main(int argc, char **argv)
 {
 	uint64_t state;
 	unsigned int failed;
 	struct point *points;
 	struct rule *rule;
+	uint8_t *initial;
+	uint64_t bytes;
 
 	parse(argc, argv);
 	state = opt.seed;
@@ -425,7 +411,10 @@ int main(int argc, char **argv)
 		err(1, "no memory");
 	memcpy(stable, disk, disk_bytes);
 	read_log();
-	rule = make_rule();
+	initial = judge_content(&judge, &bytes, stderr);
+	if (!initial)
+		errx(1, "cannot read the image as it was at first");
+	rule = rule_new(opt.journal, opt.disk, bytes / SECTOR_SIZE, initial);
 	if (opt.lose)
 		choose_lost();
 	points = choose_points(&state);
@@ -435,6 +424,7 @@ int main(int argc, char **argv)
 	printf("# %u with leaks, at most %" PRIu64 " clusters; %u repaired\n",
 	       judge.leaking, judge.max_leaks, judge.repaired);
 	rule_free(rule);
+	free(initial);
 	free(points);
 	return failed ? 1 : 0;
 }

@@ -216,10 +216,8 @@ static bool shows(const struct rule *rule, uint64_t sector, uint32_t index,
 	const struct history *history = &rule->histories[sector];
 	const struct op *op;
 
-	if (!index && rule->initial)
-		return !memcmp(words, sector_at(rule->initial, sector), SECTOR_SIZE);
 	if (!index)
-		return kind == SECTOR_ZERO;
+		return !memcmp(words, sector_at(rule->initial, sector), SECTOR_SIZE);
 	op = &rule->ops[history->ids[index - 1]];
 	if (op->kind != 'W')
 		return kind == SECTOR_ZERO;
@@ -241,6 +239,14 @@ static bool allowed(const struct rule *rule, uint64_t sector, const uint64_t *wo
 	return false;
 }
 
+/* The last version that must not be lost. */
+static uint64_t stable_version(const struct rule *rule, uint64_t sector)
+{
+	const struct history *history = &rule->histories[sector];
+
+	return history->floor ? history->ids[history->floor - 1] : 0;
+}
+
 static void tell(const struct rule *rule, uint64_t sector, const uint64_t *words,
 		 enum sector_kind kind, FILE *out)
 {
@@ -256,18 +262,11 @@ static void tell(const struct rule *rule, uint64_t sector, const uint64_t *words
 		fprintf(out, " %" PRIu64, words[3]);
 	else if (kind == SECTOR_MISPLACED || kind == SECTOR_FOREIGN)
 		fprintf(out, " %" PRIu64 " version %" PRIu64, words[2], words[3]);
-	fprintf(out, "; stable is %" PRIu64 ", then", rule_floor(rule, sector));
+	fprintf(out, "; stable is %" PRIu64 ", then", stable_version(rule, sector));
 	for (i = history->floor; i < history->count && i < history->floor + 6; i++)
 		fprintf(out, " %c%" PRIu32 "%s", rule->ops[history->ids[i]].kind, history->ids[i],
 			rule->ops[history->ids[i]].issued < rule->issued_end ? "" : "(later)");
 	fputc('\n', out);
-}
-
-uint64_t rule_floor(const struct rule *rule, uint64_t sector)
-{
-	const struct history *history = &rule->histories[sector];
-
-	return history->floor ? history->ids[history->floor - 1] : 0;
 }
 
 uint64_t rule_check(const struct rule *rule, const uint8_t *content, FILE *out)

@@ -12,7 +12,7 @@
 
 struct rule;
 
-/* @initial: what the @sectors of disk @disk held before; NULL: zeroes. */
+/* @initial: what the @sectors of disk @disk held before. */
 struct rule *rule_new(const char *journal, uint64_t disk, uint64_t sectors, const uint8_t *initial);
 
 /* The crash comes after mark @mark (0: before all) and before the next one.  Never goes back. */
@@ -23,9 +23,6 @@ void rule_advance(struct rule *rule, uint64_t mark);
  * returns how many do.
  */
 uint64_t rule_check(const struct rule *rule, const uint8_t *content, FILE *out);
-
-/* The generation of the last version of a sector that must not be lost; 0: the initial one. */
-uint64_t rule_floor(const struct rule *rule, uint64_t sector);
 
 void rule_free(struct rule *rule);
 

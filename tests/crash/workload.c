@@ -8,6 +8,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <inttypes.h>
+#include <linux/aio_abi.h>
 #include <linux/falloc.h>
 #include <linux/fs.h>
 #include <pthread.h>
@@ -15,7 +16,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/ioctl.h>
-#include <sys/uio.h>
+#include <sys/syscall.h>
 #include <unistd.h>
 
 #include "journal.h"
@@ -159,15 +160,41 @@ static void end(unsigned int thread)
 	pthread_mutex_unlock(&lock);
 }
 
+/* Asynchronous, because after a synchronous write with O_DSYNC the kernel flushes besides. */
+static long write_fua(const void *buffer, size_t length, off_t offset)
+{
+	static __thread aio_context_t context;
+	struct iocb iocb = {
+		.aio_lio_opcode = IOCB_CMD_PWRITE,
+		.aio_fildes = device,
+		.aio_buf = (uintptr_t)buffer,
+		.aio_nbytes = length,
+		.aio_offset = offset,
+		.aio_rw_flags = RWF_DSYNC,
+	};
+	struct iocb *list = &iocb;
+	struct io_event event;
+
+	if (!context && syscall(SYS_io_setup, 1, &context))
+		return -1;
+	if (syscall(SYS_io_submit, context, 1, &list) != 1 ||
+	    syscall(SYS_io_getevents, context, 1, 1, &event, NULL) != 1)
+		return -1;
+	if (event.res < 0)
+		errno = -event.res;
+	return event.res;
+}
+
 static void do_write(const struct range *range, uint64_t id, bool fua, uint64_t *buffer)
 {
-	struct iovec iov = { .iov_base = buffer, .iov_len = range->count * SECTOR_SIZE };
+	size_t length = range->count * SECTOR_SIZE;
+	off_t offset = range->first * SECTOR_SIZE;
 	uint64_t i;
 
 	for (i = 0; i < range->count; i++)
 		sector_make(buffer + i * SECTOR_WORDS, opt.seed, range->first + i, id);
-	if (pwritev2(device, &iov, 1, range->first * SECTOR_SIZE, fua ? RWF_DSYNC : 0) !=
-	    (ssize_t)iov.iov_len)
+	if ((fua ? write_fua(buffer, length, offset) : pwrite(device, buffer, length, offset)) !=
+	    (ssize_t)length)
 		err(1, "write at sector %" PRIu64, range->first);
 }
 

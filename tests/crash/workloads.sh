@@ -17,6 +17,7 @@
 all_workloads="sequential random tiny mixed mixed-v2 mixed-large discard discard-v2 discard-tiny
 	refcounts refcounts-narrow concurrent concurrent-large pressure file file-mixed
 	ext4 ext4-file"
+again_workloads="mixed discard-tiny refcounts concurrent file-mixed ext4"
 short_workloads="mixed discard-tiny refcounts concurrent file ext4"
 
 choose_workload() {
