@@ -25,7 +25,7 @@ most_metadata() {
 
 	while kill -0 "$2" 2> /dev/null; do
 		now=$(metadata "$1")
-		[ "$now" -le $most ] || most=$now
+		[ "$now" -le "$most" ] || most=$now
 		sleep 0.1
 	done
 	echo "$most"
