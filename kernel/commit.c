@@ -8,6 +8,7 @@
  *
  *	1. refcount blocks	flush: they, and all data written before, are stable
  *	2. refcount table	flush
+ *	   when it has moved: header	flush
  *	3. L2 tables		flush: they name data and clusters counted by 1 and 2
  *	4. L1 table		flush: it names L2 tables written by 3
  *	5. clusters that no entry names any more since 3: after a grace period of
@@ -295,7 +296,22 @@ static bool has_dirty(const struct qc_image *image)
 	for (class = 0; class < QC_DIRTY_CLASSES; class++)
 		if (!list_empty(&image->dirty[class]))
 			return true;
-	return !list_empty(&image->freed);
+	return image->reftable_moved || !list_empty(&image->freed);
+}
+
+/* The refcount table that a move has left in a new place counts from here on. */
+static int write_header(struct qc_image *image)
+{
+	int error = 0;
+
+	lockdep_assert_held(&image->commit_lock);
+	mutex_lock(&image->lock);
+	if (image->reftable_moved)
+		error = qc_image_write_reftable(image);
+	if (!error)
+		image->reftable_moved = false;
+	mutex_unlock(&image->lock);
+	return error;
 }
 
 int qc_commit_locked(struct qc_image *image)
@@ -324,6 +340,8 @@ int qc_commit_locked(struct qc_image *image)
 			error = write_blocks(image, &blocks[class], false);
 		if (!error && (!nothing || class == QC_DIRTY_REFCOUNTS))
 			error = qc_store_flush(image->store);
+		if (!error && class == QC_DIRTY_REFTABLE)
+			error = write_header(image);
 	}
 
 	mutex_lock(&image->lock);

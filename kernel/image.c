@@ -265,15 +265,12 @@ static int update_header(struct qc_image *image, const struct header_update *upd
 	return error;
 }
 
-int qc_image_write_reftable(struct qc_image *image, u64 offset, u32 clusters)
+int qc_image_write_reftable(struct qc_image *image)
 {
-	struct header_update update = {
-		.reftable_offset = offset,
-		.reftable_clusters = clusters,
-	};
-
 	lockdep_assert_held(&image->lock);
-	return update_header(image, &update);
+	return update_header(image, &(struct header_update){
+		.reftable_offset = image->reftable_offset,
+		.reftable_clusters = image->reftable_clusters });
 }
 
 int qc_image_before_change(struct qc_image *image)

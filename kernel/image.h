@@ -157,6 +157,7 @@ struct qc_image {
 	u64 reftable_offset;
 	u32 reftable_clusters;
 	u64 reftable_entries;
+	bool reftable_moved;		/* and the header on disk may not know yet */
 	u64 free_hint;			/* no free cluster below */
 	u64 host_end;			/* first cluster above all that are in use */
 	u64 host_limit;			/* clusters that the store surely has room for */
@@ -242,8 +243,8 @@ void qc_image_put(struct qc_image *image);
  */
 void qc_image_corrupt(struct qc_image *image, const char *what, u64 pos);
 
-/* Point the header to a new refcount table, and flush.  Under lock; sleeps. */
-int qc_image_write_reftable(struct qc_image *image, u64 offset, u32 clusters);
+/* Point the header to where the refcount table is now, and flush.  Under lock; sleeps. */
+int qc_image_write_reftable(struct qc_image *image);
 
 /* Clear the autoclear bits before the first change (section "Header").  Under lock; sleeps. */
 int qc_image_before_change(struct qc_image *image);

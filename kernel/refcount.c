@@ -455,9 +455,11 @@ static int write_table(struct qc_image *image, u64 pos, const u64 *table, u64 en
  *
  *	[new refcount blocks, counting this whole area][new refcount table]
  *
- * Order: all refcount blocks that the new table names, then the table, a flush, the
- * header's two fields (one sector), a flush.  The old table is freed as any cluster is.
- * Called with commit_lock and lock held, and nothing under writeback.
+ * Order: all refcount blocks that the new table names, then the table, a flush; and in the next
+ * commit the header's two fields (one sector), a flush.  Until then the old table stays as it
+ * is and none of the clusters that only the new one counts is named on disk, so that either
+ * table will do: a write of the header that failed may have taken place.  The old table is freed
+ * as any cluster is.  Called with commit_lock and lock held, and nothing under writeback.
  */
 static int reftable_move(struct qc_image *image)
 {
@@ -509,8 +511,6 @@ static int reftable_move(struct qc_image *image)
 		error = write_table(image, table_pos, new, entries);
 	if (!error)
 		error = qc_store_flush(image->store);
-	if (!error)
-		error = qc_image_write_reftable(image, table_pos, clusters);
 	if (error) {
 		/* Nothing on disk names the new area; forget it. */
 		qc_commit_discard(image, start << image->cluster_bits,
@@ -523,6 +523,8 @@ static int reftable_move(struct qc_image *image)
 	}
 	image->reftable_offset = table_pos;
 	image->reftable_clusters = clusters;
+	image->reftable_moved = true;
+	WRITE_ONCE(image->unclean, true);
 	image->host_end = max(image->host_end, start + blocks + clusters);
 	kvfree(old);
 	/* Should this fail for want of memory the old table leaks; nothing else happens. */
