@@ -19,16 +19,17 @@ static int bdev_prepare(struct qc_store_req *req)
 	unsigned int len = req->iter.bi_size;
 	blk_opf_t opf = req->op;
 
-	if (req->op == REQ_OP_WRITE) {
+	if (req->op == REQ_OP_WRITE)
 		opf |= REQ_SYNC | (req->fua ? REQ_FUA : 0);
-		if (len > size || req->pos > size - len)
+	if (len > size || req->pos > size - len) {
+		if (qc_store_cut(req->store))
+			return -EIO;
+		if (req->op == REQ_OP_WRITE)
 			return -ENOSPC;
-	} else if (req->pos >= size) {
-		qc_store_zero_tail(req, 0);
-		return 0;
-	} else if (len > size - req->pos) {
-		len = size - req->pos;
+		len = req->pos < size ? size - req->pos : 0;
 		qc_store_zero_tail(req, len);
+		if (!len)
+			return 0;
 	}
 
 	bio_init(&req->bio, bdev, (struct bio_vec *)req->bvec, 0, opf);
@@ -71,7 +72,9 @@ static int bdev_discard(struct qc_store *store, u64 pos, u64 len)
 
 static int bdev_grow(struct qc_store *store, u64 size)
 {
-	return size <= bdev_nr_bytes(store->bdev) ? 0 : -ENOSPC;
+	if (size <= bdev_nr_bytes(store->bdev))
+		return 0;
+	return qc_store_cut(store) ? -EIO : -ENOSPC;
 }
 
 static int bdev_truncate(struct qc_store *store, u64 size)

@@ -63,7 +63,7 @@ static void file_init_iocb(struct qc_store_req *req, int flags)
 }
 
 /*
- * What is left to do after @moved bytes of a request to a file of @size bytes.
+ * What is left to do after @moved bytes of a request to a file that had @size bytes before.
  * Returns 1 when another call is needed, 0 when the request is through, or an error.
  */
 static int file_progress(const struct qc_store_req *req, long moved, u64 size)
@@ -73,6 +73,8 @@ static int file_progress(const struct qc_store_req *req, long moved, u64 size)
 	if (moved == req->iter.bi_size)
 		return 0;
 	if (req->op == REQ_OP_READ && req->pos + moved >= size) {
+		if (qc_store_cut(req->store))
+			return -EIO;
 		qc_store_zero_tail(req, moved);
 		return 0;
 	}
@@ -99,7 +101,10 @@ static int file_rw_from(struct qc_store_req *req, unsigned int moved)
 		bvec_iter_advance(part.bvec, &part.iter, moved);
 		qc_store_aligned(&part, &nr_segs);
 
-		size = qc_store_size(store);
+		size = i_size_read(file_store_inode(store));
+		if (part.op == REQ_OP_WRITE && part.pos + part.iter.bi_size > size &&
+		    qc_store_cut(store))
+			return -EIO;
 		file_init_iocb(&part, 0);
 		if (part.op == REQ_OP_WRITE)
 			file_start_write(store->file);
@@ -148,7 +153,7 @@ static void file_end(struct qc_store_req *req)
 	if (req->op == REQ_OP_WRITE)
 		kiocb_end_write(&req->iocb);
 
-	r = file_progress(req, req->result, qc_store_size(req->store));
+	r = file_progress(req, req->result, i_size_read(file_store_inode(req->store)));
 	if (r > 0 || (r == -EAGAIN && (req->iocb.ki_flags & IOCB_NOWAIT)))
 		qc_store_defer(req, file_resume_work);
 	else
@@ -219,7 +224,8 @@ static bool file_submit_nowait(struct qc_store_req *req)
 	ssize_t ret;
 
 	/* Both would wait for the journal in the end, NOWAIT or not. */
-	if (write && (req->fua || req->pos + req->iter.bi_size > qc_store_size(req->store)))
+	if (write && (req->fua || req->pos + req->iter.bi_size >
+				  i_size_read(file_store_inode(req->store))))
 		return false;
 	if (!qc_store_aligned(req, &nr_segs))
 		return false;
@@ -280,9 +286,13 @@ static int file_truncate(struct qc_store *store, u64 size)
 {
 	int r;
 
+	if (qc_store_cut(store))
+		return -EIO;
 	if (size >= qc_store_size(store))
 		return 0;
 	r = vfs_truncate(&store->file->f_path, size);
+	if (!r)
+		WRITE_ONCE(store->known_size, size);
 	if (!r && size < (u64)atomic64_read(&store->zero_from))
 		atomic64_set(&store->zero_from, size);
 	return r;
@@ -297,14 +307,18 @@ static int file_grow(struct qc_store *store, u64 size)
 	u64 old = qc_store_size(store), len;
 	int r;
 
+	if (qc_store_cut(store))
+		return -EIO;
 	if (size <= old)
 		return 0;
 	len = min(size - old, (size >> 3) + SZ_32M);
 	r = vfs_fallocate(store->file, 0, size - len, len);
 	if (r == -EOPNOTSUPP)
-		return vfs_truncate(&store->file->f_path, size);
-	if (r && qc_store_size(store) > old)
+		r = vfs_truncate(&store->file->f_path, size);
+	else if (r && qc_store_size(store) > old)
 		vfs_truncate(&store->file->f_path, old);	/* r tells more than this could */
+	if (!r)
+		WRITE_ONCE(store->known_size, size);
 	return r == -EDQUOT ? -ENOSPC : r;
 }
 

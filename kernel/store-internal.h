@@ -39,6 +39,7 @@ struct qc_store {
 	struct file *file;		/* our own file description, for all I/O */
 	struct file *held;		/* that of the fd:N, for its locks; or NULL */
 	struct block_device *bdev;	/* NULL: a regular file */
+	u64 known_size;			/* that of the file or device, as we found or made it */
 	struct qc_store_id id;
 	unsigned int align;		/* of position and length */
 	unsigned int dma_mask;		/* of memory */
@@ -70,6 +71,15 @@ bool qc_store_context_ok(enum req_op op);
  * segments.
  */
 bool qc_store_aligned(const struct qc_store_req *req, unsigned int *nr_segs);
+
+/*
+ * Has somebody taken away what there was at the end of the store, or the device as a whole?  Then
+ * it is lost, and not room that reads as zeroes.  Any context.
+ */
+static inline bool qc_store_cut(const struct qc_store *store)
+{
+	return i_size_read(store->file->f_mapping->host) < READ_ONCE(store->known_size);
+}
 
 /* Let @fn run for the request in the store's work queue. */
 void qc_store_defer(struct qc_store_req *req, work_func_t fn);

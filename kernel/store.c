@@ -166,6 +166,7 @@ static int store_setup(struct qc_store *store)
 	const char *name;
 	int i, r;
 
+	store->known_size = i_size_read(mapping->host);
 	atomic64_set(&store->zero_from, S64_MAX);
 	if (S_ISBLK(mode)) {
 		r = qc_store_bdev_setup(store);
@@ -272,7 +273,7 @@ bool qc_store_stable_writes(const struct qc_store *store)
 
 u64 qc_store_size(const struct qc_store *store)
 {
-	return i_size_read(store->file->f_mapping->host);
+	return max_t(u64, i_size_read(store->file->f_mapping->host), READ_ONCE(store->known_size));
 }
 
 u64 qc_store_zero_from(const struct qc_store *store)

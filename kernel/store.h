@@ -110,7 +110,10 @@ unsigned int qc_store_align(const struct qc_store *store);
 /* Whether pages must not change while they are written (checksums below). */
 bool qc_store_stable_writes(const struct qc_store *store);
 
-/* Current size, read afresh from the inode or the device.  Any context. */
+/*
+ * Current size, read afresh from the inode or the device.  What somebody else cut off counts as
+ * there: reading and writing it gives -EIO.  Any context.
+ */
 u64 qc_store_size(const struct qc_store *store);
 
 /*
