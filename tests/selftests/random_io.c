@@ -7,6 +7,9 @@
  * cluster.  Watchers read without holding anything, and judge the blocks that no
  * operation touched meanwhile.  The operations of each thread follow from the seed alone.
  *
+ * Errors end it, but for those that --may-fail names.  After one of these each block of the range
+ * has its old or its new content, until something is written there.
+ *
  * Exit status: 0 all content as the model says, 1 wrong content, 2 an I/O error or a wrong call.
  */
 #define _GNU_SOURCE
@@ -31,6 +34,7 @@
 
 #define COMPARE_CHUNK (1U << 20)
 #define MAX_IOVECS 4
+#define MAX_MAY_FAIL 8
 #define INITIAL_OP 0
 
 enum op_kind {
@@ -67,6 +71,19 @@ struct range {
 	struct range *next;
 };
 
+/* Errors that the device may return. */
+struct may_fail {
+	bool kinds[NR_KINDS];
+	uint64_t off;
+	uint64_t end;
+};
+
+/* An operation that failed, and whose content a block may have all the same. */
+struct maybe {
+	unsigned int nr;
+	struct maybe *next;
+};
+
 struct worker {
 	pthread_t tid;
 	unsigned int id;
@@ -76,6 +93,7 @@ struct worker {
 	unsigned char *buf;
 	unsigned long count[NR_KINDS];
 	unsigned long unsupported[NR_KINDS];
+	unsigned long errors[NR_KINDS];
 	unsigned long nowait_done;
 	unsigned long nowait_again;
 	uint64_t bytes;
@@ -95,7 +113,12 @@ static struct {
 	unsigned int ops;
 	unsigned int timeout;
 	bool no_discard;
+	bool no_free;
 	bool buffered;
+	const char *hurt;
+	const char *heal;
+	struct may_fail may_fail[MAX_MAY_FAIL];
+	unsigned int nr_may_fail;
 } opt = {
 	.cluster = 65536, .max_io = 1 << 20, .threads = 4, .watchers = 1, .ops = 500,
 };
@@ -106,6 +129,7 @@ static uint64_t dev_size;
 static unsigned char *model;
 static struct op *ops;
 static uint32_t *last_op;		/* per block: who began to change it last */
+static struct maybe **maybes;		/* per block */
 static unsigned int nr_ops = 1;		/* operation 0 is the initial content */
 static struct range *ranges;
 static bool stop;			/* first failure, or workers done: all leave */
@@ -293,6 +317,87 @@ static void report_mismatch(enum op_kind during, uint64_t off, const unsigned ch
 	fail(1, "content differs from the model");
 }
 
+/* ---- errors that are no failure ---- */
+
+/* Is an error of this operation one that may be?  Counts it; else complains. */
+static bool tolerated(struct worker *w, enum op_kind kind, uint64_t off, uint64_t len, int err)
+{
+	for (unsigned int i = 0; i < opt.nr_may_fail; i++) {
+		const struct may_fail *m = &opt.may_fail[i];
+
+		if (m->kinds[kind] && (kind == OP_FSYNC || (m->off < off + len && off < m->end))) {
+			__atomic_add_fetch(&w->errors[kind], 1, __ATOMIC_RELAXED);
+			return true;
+		}
+	}
+	fail(2, "%s of [%" PRIu64 ", +%" PRIu64 "): %s", kind_name[kind], off, len, strerror(err));
+	return false;
+}
+
+/* The content of these blocks is known again. */
+static void settle(uint64_t off, uint64_t len)
+{
+	for (uint64_t b = off / opt.block; b < (off + len) / opt.block; b++) {
+		while (maybes[b]) {
+			struct maybe *m = maybes[b];
+
+			maybes[b] = m->next;
+			free(m);
+		}
+	}
+}
+
+/* Operation @nr failed; it may have done its work in any of these blocks. */
+static void doubt(unsigned int nr, uint64_t off, uint64_t len)
+{
+	for (uint64_t b = off / opt.block; b < (off + len) / opt.block; b++) {
+		struct maybe *m = malloc(sizeof(*m));
+
+		if (!m)
+			die("no memory");
+		*m = (struct maybe){ .nr = nr, .next = maybes[b] };
+		maybes[b] = m;
+	}
+}
+
+/* May block @b read as @got, for all that is known? */
+static bool may_read_as(uint64_t b, const unsigned char *got)
+{
+	unsigned char pattern[opt.block];
+
+	if (!memcmp(got, model + b * opt.block, opt.block))
+		return true;
+	for (const struct maybe *m = maybes[b]; m; m = m->next) {
+		bool writes = ops[m->nr].kind == OP_WRITE || ops[m->nr].kind == OP_WRITE_FUA;
+
+		if (writes)
+			fill_pattern(pattern, m->nr, b * opt.block, opt.block);
+		if (writes ? !memcmp(got, pattern, opt.block) : all_zero(got, opt.block))
+			return true;
+	}
+	return false;
+}
+
+/* Report the first block that reads as it must not.  False: there is one. */
+static bool as_expected(enum op_kind during, uint64_t off, const unsigned char *got, uint64_t len)
+{
+	if (!memcmp(got, model + off, len))
+		return true;
+	for (uint64_t i = 0; i < len; i += opt.block) {
+		if (!may_read_as((off + i) / opt.block, got + i)) {
+			report_mismatch(during, off + i, model + off + i, got + i, len - i);
+			return false;
+		}
+	}
+	return true;
+}
+
+static void run_command(const char *command)
+{
+	if (command && system(command))
+		die("'%s' failed", command);
+}
+
 /* ---- I/O ---- */
 
 /* Whole transfer of the iovecs; NOWAIT is a wish, what it leaves is done without. */
@@ -353,14 +458,15 @@ static int free_range(enum op_kind kind, uint64_t off, uint64_t len)
  * After a discard every block has its old content or zeroes, and whole clusters of @c bytes (0:
  * none) read as zeroes where the format promises that.  The model then holds what was found.
  */
-static void settle_discard(struct worker *w, uint64_t off, uint64_t len, uint64_t c)
+static void settle_discard(struct worker *w, unsigned int nr, uint64_t off, uint64_t len,
+			   uint64_t c)
 {
 	uint64_t first_whole = UINT64_MAX, end_whole = 0;
 	int err = transfer(w, false, w->buf, off, len, 0);
 
 	if (err) {
-		fail(2, "read of [%" PRIu64 ", +%" PRIu64 ") after discard: %s", off, len,
-		     strerror(err));
+		if (tolerated(w, OP_READ, off, len, err))
+			doubt(nr, off, len);
 		return;
 	}
 	if (c) {
@@ -374,11 +480,12 @@ static void settle_discard(struct worker *w, uint64_t off, uint64_t len, uint64_
 
 		if (all_zero(w->buf + i, opt.block)) {
 			memset(model + pos, 0, opt.block);
+			settle(pos, opt.block);
 		} else if (whole) {
 			memset(model + pos, 0, opt.block);
 			report_mismatch(OP_DISCARD, pos, model + pos, w->buf + i, opt.block);
 			return;
-		} else if (memcmp(w->buf + i, model + pos, opt.block)) {
+		} else if (!may_read_as(pos / opt.block, w->buf + i)) {
 			report_mismatch(OP_DISCARD, pos, model + pos, w->buf + i, opt.block);
 			return;
 		}
@@ -394,9 +501,9 @@ static void do_read(struct worker *w, uint64_t off, uint64_t len, int flags)
 	memset(w->buf, 0xa5, len);
 	err = transfer(w, false, w->buf, off, len, flags);
 	if (err)
-		fail(2, "read of [%" PRIu64 ", +%" PRIu64 "): %s", off, len, strerror(err));
-	else if (memcmp(w->buf, model + off, len))
-		report_mismatch(OP_READ, off, model + off, w->buf, len);
+		tolerated(w, OP_READ, off, len, err);
+	else
+		as_expected(OP_READ, off, w->buf, len);
 	range_unlock(&range);
 }
 
@@ -410,11 +517,12 @@ static void do_write(struct worker *w, enum op_kind kind, uint64_t off, uint64_t
 	nr = op_begin(w, kind, off, len);
 	fill_pattern(w->buf, nr, off, len);
 	err = transfer(w, true, w->buf, off, len, flags | (kind == OP_WRITE_FUA ? RWF_DSYNC : 0));
-	if (err)
-		fail(2, "%s of [%" PRIu64 ", +%" PRIu64 "): %s", kind_name[kind], off, len,
-		     strerror(err));
-	else
+	if (!err) {
 		memcpy(model + off, w->buf, len);
+		settle(off, len);
+	} else if (tolerated(w, kind, off, len, err)) {
+		doubt(nr, off, len);
+	}
 	op_end(nr);
 	range_unlock(&range);
 }
@@ -430,14 +538,15 @@ static void do_free(struct worker *w, enum op_kind kind, uint64_t off, uint64_t 
 	err = free_range(kind, off, len);
 	if (err == EOPNOTSUPP && kind != OP_ZEROOUT) {
 		w->unsupported[kind]++;
-		settle_discard(w, off, len, 0);
+		settle_discard(w, nr, off, len, 0);
 	} else if (err) {
-		fail(2, "%s of [%" PRIu64 ", +%" PRIu64 "): %s", kind_name[kind], off, len,
-		     strerror(err));
+		if (tolerated(w, kind, off, len, err))
+			doubt(nr, off, len);
 	} else if (kind == OP_DISCARD) {
-		settle_discard(w, off, len, opt.discard_zeroes);
+		settle_discard(w, nr, off, len, opt.discard_zeroes);
 	} else {
 		memset(model + off, 0, len);
+		settle(off, len);
 	}
 	op_end(nr);
 	range_unlock(&range);
@@ -462,14 +571,14 @@ static void do_watch(struct worker *w, uint64_t off, uint64_t len)
 
 	err = transfer(w, false, w->buf, off, len, 0);
 	if (err)
-		fail(2, "read of [%" PRIu64 ", +%" PRIu64 "): %s", off, len, strerror(err));
+		tolerated(w, OP_READ, off, len, err);
 
 	pthread_mutex_lock(&lock);
 	for (uint64_t b = 0; b < nr && !err; b++) {
 		unsigned char *got = w->buf + b * opt.block;
 		unsigned char *expected = model + (first + b) * opt.block;
 
-		if (before[b] == last_op[first + b] && memcmp(got, expected, opt.block)) {
+		if (before[b] == last_op[first + b] && !may_read_as(first + b, got)) {
 			report_mismatch(OP_WATCH, (first + b) * opt.block, expected, got,
 					opt.block);
 			break;
@@ -486,8 +595,12 @@ static enum op_kind choose_kind(struct worker *w)
 	unsigned int dice = rnd_below(&w->rng, 100);
 
 	for (unsigned int k = 0; k < NR_KINDS; k++) {
+		bool frees = k == OP_DISCARD || k == OP_ZEROOUT || k == OP_ZERO_RANGE ||
+			     k == OP_PUNCH_HOLE;
+
 		if (dice < kind_share[k])
-			return k == OP_DISCARD && opt.no_discard ? OP_WRITE : k;
+			return (k == OP_DISCARD && opt.no_discard) || (frees && opt.no_free) ?
+			       OP_WRITE : k;
 		dice -= kind_share[k];
 	}
 	return OP_WRITE;
@@ -565,7 +678,7 @@ static void *work(void *arg)
 			break;
 		case OP_FSYNC:
 			if (fsync(dev_fd))
-				fail(2, "fsync: %s", strerror(errno));
+				tolerated(w, kind, 0, 0, errno);
 			break;
 		case OP_WRITE:
 		case OP_WRITE_FUA:
@@ -604,9 +717,12 @@ static void compare_all(struct worker *w, const char *when)
 		if (err) {
 			fail(2, "%s compare: read of [%" PRIu64 ", +%" PRIu64 "): %s", when, off,
 			     len, strerror(err));
-		} else if (memcmp(w->buf, model + off, len)) {
-			printf("# random_io: in the %s compare:\n", when);
-			report_mismatch(OP_READ, off, model + off, w->buf, len);
+		} else if (!as_expected(OP_READ, off, w->buf, len)) {
+			printf("# random_io: that was in the %s compare\n", when);
+		} else {
+			/* What is seen now stays. */
+			memcpy(model + off, w->buf, len);
+			settle(off, len);
 		}
 	}
 }
@@ -715,6 +831,7 @@ static void print_summary(const struct worker *w, unsigned int nr)
 		for (unsigned int k = 0; k < NR_KINDS; k++) {
 			sum.count[k] += w[i].count[k];
 			sum.unsupported[k] += w[i].unsupported[k];
+			sum.errors[k] += w[i].errors[k];
 		}
 		sum.nowait_done += w[i].nowait_done;
 		sum.nowait_again += w[i].nowait_again;
@@ -725,6 +842,8 @@ static void print_summary(const struct worker *w, unsigned int nr)
 		if (!sum.count[k])
 			continue;
 		printf(" %lu %s", sum.count[k], kind_name[k]);
+		if (sum.errors[k])
+			printf(" (%lu errors)", sum.errors[k]);
 		if (sum.unsupported[k])
 			printf(" (%lu not supported)", sum.unsupported[k]);
 	}
@@ -745,6 +864,12 @@ static __attribute__((noreturn)) void usage(int status)
 	      "  --max-io N           largest operation (1048576)\n"
 	      "  --discard-zeroes N   a discard of a whole cluster of N bytes reads as zeroes\n"
 	      "  --no-discard         no discards at all\n"
+	      "  --no-free            nothing that gives up space: reads, writes and flushes\n"
+	      "  --may-fail WHAT[:OFFSET:LENGTH]\n"
+	      "                       errors that are expected, in a range or everywhere; WHAT is read,\n"
+	      "                       write (whatever changes something), fua or flush\n"
+	      "  --hurt COMMAND       run this after the initial compare\n"
+	      "  --heal COMMAND       run this before the final compare, in which nothing may fail\n"
 	      "  --timeout S          give up after S seconds, telling what was running\n"
 	      "  --buffered           through the page cache (to try this program itself)\n",
 	      status ? stderr : stdout);
@@ -763,6 +888,30 @@ static uint64_t parse_number(const char *arg)
 	return n;
 }
 
+static void parse_may_fail(const char *arg)
+{
+	struct may_fail *m = &opt.may_fail[opt.nr_may_fail++];
+	char what[16];
+	int fields;
+
+	if (opt.nr_may_fail > MAX_MAY_FAIL)
+		die("too many --may-fail");
+	fields = sscanf(arg, "%15[^:]:%" SCNu64 ":%" SCNu64, what, &m->off, &m->end);
+	m->end = fields == 3 ? m->off + m->end : UINT64_MAX;
+	if (!strcmp(what, "read")) {
+		m->kinds[OP_READ] = true;
+	} else if (!strcmp(what, "fua")) {
+		m->kinds[OP_WRITE_FUA] = true;
+	} else if (!strcmp(what, "flush")) {
+		m->kinds[OP_FSYNC] = true;
+	} else if (!strcmp(what, "write")) {
+		for (unsigned int k = OP_WRITE; k <= OP_PUNCH_HOLE; k++)
+			m->kinds[k] = true;
+	} else {
+		die("'%s' is nothing that may fail", arg);
+	}
+}
+
 static void parse(int argc, char **argv)
 {
 	static const struct option longopts[] = {
@@ -777,9 +926,13 @@ static void parse(int argc, char **argv)
 		{ "max-io", required_argument, NULL, 'M' },
 		{ "discard-zeroes", required_argument, NULL, 'z' },
 		{ "no-discard", no_argument, NULL, 'D' },
+		{ "no-free", no_argument, NULL, 'F' },
+		{ "may-fail", required_argument, NULL, 'f' },
+		{ "hurt", required_argument, NULL, 'h' },
+		{ "heal", required_argument, NULL, 'H' },
 		{ "timeout", required_argument, NULL, 'T' },
 		{ "buffered", no_argument, NULL, 'B' },
-		{ "help", no_argument, NULL, 'h' },
+		{ "help", no_argument, NULL, 'U' },
 		{ NULL, 0, NULL, 0 }
 	};
 	struct timespec now;
@@ -822,6 +975,18 @@ static void parse(int argc, char **argv)
 		case 'D':
 			opt.no_discard = true;
 			break;
+		case 'F':
+			opt.no_free = true;
+			break;
+		case 'f':
+			parse_may_fail(optarg);
+			break;
+		case 'h':
+			opt.hurt = optarg;
+			break;
+		case 'H':
+			opt.heal = optarg;
+			break;
 		case 'T':
 			opt.timeout = parse_number(optarg);
 			break;
@@ -829,7 +994,7 @@ static void parse(int argc, char **argv)
 			opt.buffered = true;
 			break;
 		default:
-			usage(c == 'h' ? 0 : 2);
+			usage(c == 'U' ? 0 : 2);
 		}
 	}
 	if (optind + 1 != argc || !opt.threads)
@@ -849,7 +1014,8 @@ int main(int argc, char **argv)
 	ops = calloc((size_t)opt.threads * opt.ops + 1, sizeof(*ops));
 	last_op = calloc(dev_size / opt.block, sizeof(*last_op));
 	workers = calloc(opt.threads + opt.watchers + 1, sizeof(*workers));
-	if (!ops || !last_op || !workers)
+	maybes = calloc(dev_size / opt.block, sizeof(*maybes));
+	if (!ops || !last_op || !workers || !maybes)
 		die("no memory");
 	ops[INITIAL_OP] = (struct op){ .kind = OP_INITIAL, .done = true, .len = dev_size };
 
@@ -864,6 +1030,7 @@ int main(int argc, char **argv)
 	start_worker(&workers[opt.threads + opt.watchers], opt.threads + opt.watchers, NULL);
 	compare_all(&workers[opt.threads + opt.watchers], "initial");
 	if (!stopped()) {
+		run_command(opt.hurt);
 		for (i = 0; i < opt.threads + opt.watchers; i++)
 			start_worker(&workers[i], i, i < opt.threads ? work : watch);
 		for (i = 0; i < opt.threads; i++)
@@ -871,6 +1038,7 @@ int main(int argc, char **argv)
 		__atomic_store_n(&stop, true, __ATOMIC_RELAXED);
 		for (; i < opt.threads + opt.watchers; i++)
 			pthread_join(workers[i].tid, NULL);
+		run_command(opt.heal);
 		if (!exit_status) {
 			__atomic_store_n(&stop, false, __ATOMIC_RELAXED);
 			compare_all(&workers[opt.threads + opt.watchers], "final");

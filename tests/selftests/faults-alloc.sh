@@ -1,0 +1,116 @@
+#!/bin/bash
+# SPDX-License-Identifier: GPL-2.0-or-later
+#
+# Memory that the module does not get, and requests that fail now and then, wherever it asks: the
+# kernel's fault injection, on the debug kernel. Each allocation of each ioctl fails in turn
+# (nth_alloc.c); under random I/O they fail as chance has it. What fails gives an error to whom it
+# concerns, and afterwards everything goes on.
+#
+# QCHAIN_LONG=1 does ten times as many operations, on more kinds of layers.
+
+. "$(dirname "$0")/lib.sh"
+. "$(dirname "$0")/chain.sh"
+. "$(dirname "$0")/faulty.sh"
+
+debugfs=/sys/kernel/debug
+ops=30
+places=(disk ext4)
+[ -z "${QCHAIN_LONG:-}" ] || { ops=300 places=(disk ext4 xfs tmpfs); }
+
+# Only allocations with the module's text among the callers fail.
+set_up() {
+	local attr=$debugfs/$1 start size
+
+	start=$(($(cat /sys/module/dm_qchain/sections/.text)))
+	size=$(size -A "$QCHAIN_KO" | awk '$1 == ".text" { print $2 }')
+	printf %d $start > "$attr/require-start"
+	printf %d $((start + size)) > "$attr/require-end"
+	echo 32 > "$attr/stacktrace-depth"
+	echo 0 > "$attr/verbose"
+	echo -1 > "$attr/times"
+	[ ! -e "$attr/ignore-gfp-wait" ] || echo 0 > "$attr/ignore-gfp-wait"
+	[ ! -e "$attr/min-order" ] || echo 0 > "$attr/min-order"
+}
+
+# probability KIND PERCENT: prints the command.
+probability() {
+	echo "echo $2 > $debugfs/$1/probability"
+}
+
+# In a qcow2 header: none of the bits dirty and corrupt.
+unmarked() {
+	[ "$(od -An -tu1 -j 79 -N 1 "$1" | tr -d ' ')" = 0 ]
+}
+
+# With $hurt and $heal to be run, on the chain of chain().
+shaken() {
+	attach qctest "$TABLE"
+	random_io --seed "$seed" --model "$model" --out "$model.new" --timeout 400 --ops $ops \
+		--cluster "$CLUSTER" --max-io 262144 --threads 3 \
+		--may-fail read --may-fail write --may-fail flush \
+		--hurt "dmsetup message qctest 0 drop_caches; $hurt" --heal "$heal" \
+		/dev/mapper/qctest
+	mode_is rw
+	detach qctest
+	unmarked "$TOP"
+	sound "$TOP"
+	content "$TOP" "$model.new"
+}
+
+# chain_on PLACE: with the top layer there.
+chain_on() {
+	local base
+
+	fresh_dir tmpfs
+	base=$dir
+	place "$1"
+	if [ -d "$place" ]; then
+		fresh_dir "$1"
+	else
+		dir=$place
+	fi
+	chain --cluster 4096 --depth 2 --size 4194304 "$base" "$dir"
+}
+
+# shaken_by KIND PERCENT PLACE
+shaken_by() {
+	chain_on "$3"
+	hurt=$(probability "$1" "$2")
+	heal=$(probability "$1" 0)
+	shaken
+}
+
+requests_fail() {
+	place disk
+	echo 1 > "/sys/class/block/${place#/dev/}/make-it-fail"
+	shaken_by fail_make_request 10 disk
+}
+
+every_call() {
+	chain_on "$1"
+	nth_alloc $((BYTES / 512)) "${TABLE#* * * }"
+	sound "$TOP"
+}
+
+mountpoint -q $debugfs || mount -t debugfs none $debugfs
+[ -e $debugfs/failslab/require-start ] ||
+	skip_all "the kernel cannot fail chosen allocations (tools/vm --kernel debug can)"
+
+echo "# seed $seed"
+plan $((3 + 2 * ${#places[@]}))
+for kind in failslab fail_page_alloc; do
+	set_up $kind
+done
+echo 0 > $debugfs/fail_make_request/verbose
+echo -1 > $debugfs/fail_make_request/times
+
+place disk
+place ext4
+try "every allocation of every ioctl fails, with a file" every_call ext4
+try "every allocation of every ioctl fails, with a disk" every_call disk
+for p in "${places[@]}"; do
+	place "$p"
+	try "small allocations fail under random I/O, on $p" shaken_by failslab 10 "$p"
+	try "pages are not got under random I/O, on $p" shaken_by fail_page_alloc 10 "$p"
+done
+try "requests fail under random I/O" requests_fail

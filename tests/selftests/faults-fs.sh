@@ -1,0 +1,171 @@
+#!/bin/bash
+# SPDX-License-Identifier: GPL-2.0-or-later
+#
+# Images in files whose file system fails, freezes, fills up, or lets somebody cut the file off, under
+# load. Reads are served as long as they can be; nothing hangs; what was flushed is there.
+#
+# QCHAIN_LONG=1 does ten times as many operations.
+
+. "$(dirname "$0")/lib.sh"
+. "$(dirname "$0")/chain.sh"
+. "$(dirname "$0")/faulty.sh"
+
+ops=40
+[ -z "${QCHAIN_LONG:-}" ] || ops=400
+
+# mounted FS: $dir, that file system on a bad_disk.
+mounted() {
+	dir=$scratch/$1-mount
+	mountpoint -q "$dir" && return
+	[ -d "$dir" ] || { mkdir "$dir" && "mkfs.$1" -q "/dev/mapper/bad-$1"; }
+	mount "/dev/mapper/bad-$1" "$dir"
+}
+
+# A chain of two files in $dir, with $model.
+files() {
+	rm -rf "${dir:?}/t"
+	mkdir "$dir/t"
+	chain --cluster 65536 --depth 2 --size 16777216 "$dir/t"
+}
+
+# Random I/O; what it says is in $scratch/last, too.
+load() {
+	random_io --seed "$seed" --model "$model" --out "$model.new" --timeout 200 --ops $ops \
+		--cluster "$CLUSTER" "$@" /dev/mapper/qctest | tee "$scratch/last"
+	return "${PIPESTATUS[0]}"
+}
+
+judged() {
+	mode_is rw
+	detach qctest
+	sound "$TOP"
+	content "$TOP" "$model.new"
+}
+
+# Frozen again and again while there is I/O: it waits, reads go on, and the status can be seen.
+# Not with what holds the lock of the device's node while it waits, as fallocate() does: dd wants it.
+frozen() {
+	mounted "$1"
+	files
+	attach qctest "$TABLE"
+	load --no-free &
+	while kill -0 $! 2> /dev/null; do
+		fsfreeze -f "$dir"
+		mode_is rw
+		timeout 60 dd if=/dev/mapper/qctest of=/dev/null bs=4k count=1 iflag=direct status=none
+		fsfreeze -u "$dir"
+	done
+	wait $!
+	judged
+	clean "$TOP"
+}
+
+# The disk of the file system fails, which makes that give up sooner or later. When it is mounted
+# again what was flushed is there: the first half of the disk.
+fs_dies() {
+	mounted "$1"
+	files
+	attach qctest "$TABLE"
+	load
+	fail_at "bad-$1" 0 $((400 * MIB)) "$2"
+	fails dd if=/dev/urandom of=/dev/mapper/qctest bs=64k seek=8M count=128 \
+		iflag=fullblock oflag=direct,seek_bytes conv=fsync
+	timeout 60 dmsetup status qctest
+	timeout 60 dmsetup remove qctest
+	umount "$dir"
+	fail_at "bad-$1"
+	mount "/dev/mapper/bad-$1" "$dir"
+	sound "$TOP"
+	flatten "$TOP" "$scratch/after"
+	cmp -n $((8 * MIB)) "$scratch/after" "$model.new"
+	qemu-img check -q -r leaks "$TOP" > "$scratch/log"
+	exercise "$TABLE" "$TOP" "$scratch/after" --ops 20
+}
+
+# Cut off below: what lay in the rest of the file is served, what is lost gives errors, not zeroes,
+# and nobody makes the file as long again.
+cut_off() {
+	local size
+
+	mounted "$1"
+	files
+	cp "$TOP" "$scratch/kept"
+	attach qctest "$TABLE"
+	size=$(($(stat -c %s "$TOP") / 2))
+	# The last compare has to fail, with an error and not with other content.
+	fails load --hurt "truncate -s $size $TOP && dmsetup message qctest 0 drop_caches" \
+		--may-fail read --may-fail write --may-fail flush
+	grep "final compare: .*Input/output error" "$scratch/last"
+	mode_is rw
+	timeout 60 dmsetup remove qctest
+	[ "$(stat -c %s "$TOP")" -le $size ]
+	cp "$scratch/kept" "$TOP"
+	exercise "$TABLE" "$TOP" "$model" --ops 20
+}
+
+# A small file system of which somebody else takes most, and gives it back: under load.
+full() {
+	dir=$scratch/small
+	mkdir -p "$dir"
+	mountpoint -q "$dir" || { mkfs.ext4 -q "$small"; mount "$small" "$dir"; }
+	rm -f "$dir"/*
+	qemu-img create -q -f qcow2 "$dir/top" 32M
+	TOP=$dir/top CLUSTER=65536
+	model=$scratch/zeroes
+	truncate -s 32M "$model"
+	fallocate -l 52M "$dir/other"
+	attach qctest "$(table_of "$1" qcow2 "$TOP")"
+}
+
+full_fails() {
+	full error_if_no_space
+	load --may-fail write --heal "rm $dir/other && dmsetup message qctest 0 extended"
+	grep -Eq " write \([0-9]+ errors" "$scratch/last"
+	judged
+}
+
+full_waits() {
+	full ''
+	load &
+	wait_for 60 mode_is out-of-space
+	rm "$dir/other"
+	dmsetup message qctest 0 extended
+	wait $!
+	judged
+	clean "$TOP"
+}
+
+# While writes wait for space everything fails, for a while: they get the error, or go on waiting.
+full_and_failing() {
+	full ''
+	load --may-fail read --may-fail write --may-fail flush &
+	wait_for 60 mode_is out-of-space
+	fail_at bad-small 0 $((64 * MIB)) error
+	dmsetup message qctest 0 extended
+	timeout 60 dmsetup status qctest
+	fail_at bad-small
+	rm -f "$dir/other" || :
+	dmsetup message qctest 0 extended
+	wait $! || :
+	timeout 60 dmsetup remove qctest
+	umount "$dir"
+	mount "$small" "$dir"
+	sound "$TOP"
+}
+
+echo "# seed $seed"
+plan 9
+bad_disk bad-ext4 400
+bad_disk bad-xfs 400
+bad_disk bad-small 64
+small=/dev/mapper/bad-small
+
+try "ext4 is frozen under load" frozen ext4
+try "XFS is frozen under load" frozen xfs
+try "writes fail below ext4" fs_dies ext4 error_writes
+try "everything fails below XFS" fs_dies xfs error
+try "a file on ext4 is cut off" cut_off ext4
+try "a file on XFS is cut off" cut_off xfs
+try "a full file system under load: errors" full_fails
+try "a full file system under load: waiting" full_waits
+try "a full file system that fails besides" full_and_failing

@@ -1,0 +1,282 @@
+#!/bin/bash
+# SPDX-License-Identifier: GPL-2.0-or-later
+#
+# Errors below, at chosen places, under load: data and every kind of metadata, of the top layer and
+# of a backing layer. They reach the I/O that needs the place and nothing else, nothing is
+# taken for damage of the image, and when they are over all is as it was, or as it was written.
+#
+# QCHAIN_LONG=1 does ten times as many operations.
+
+. "$(dirname "$0")/lib.sh"
+. "$(dirname "$0")/chain.sh"
+. "$(dirname "$0")/faulty.sh"
+
+CLUSTER=4096
+ops=40
+[ -z "${QCHAIN_LONG:-}" ] || ops=400
+
+well() {
+	fail_at bad-top
+	fail_at bad-base
+}
+
+# ---- the chain --------------------------------------------------------------------------
+
+TOP=/dev/mapper/bad-top
+BASE=/dev/mapper/bad-base
+
+# The backing layer has data everywhere; of the four L2 tables of the top layer the first and the third
+# are there, for half a MiB of data each. A refcount block counts 2 MiB.
+make_chain() {
+	bad_disk bad-top 32
+	bad_disk bad-base 32
+	dd if=/dev/urandom of="$scratch/random" bs=1M count=8 status=none
+	qemu-img create -q -f qcow2 -o cluster_size=$CLUSTER $BASE 8M
+	qemu-img convert -n -f raw -O qcow2 "$scratch/random" $BASE
+	qemu-img create -q -f qcow2 -b $BASE -F qcow2 -o cluster_size=$CLUSTER,refcount_bits=64 \
+		"$scratch/top.image" 8M
+	qemu-io -f qcow2 -c "write -q -P 1 0 512k" -c "write -q -P 2 4M 512k" "$scratch/top.image"
+	flatten "$scratch/top.image" "$scratch/model"
+}
+
+image=$scratch/top.image
+model=$scratch/model
+fresh_top() {
+	well
+	dd if="$image" of=$TOP bs=64k oflag=direct,dsync status=none
+	blockdev --flushbufs $TOP
+	cp "$model" "$scratch/now"
+}
+
+# Where things are, in $TOP or $BASE: l1 IMAGE, reftable IMAGE, refblock IMAGE, l2 IMAGE N, and
+# host_of IMAGE GUEST_OFFSET.
+l1() {
+	header_u64 "$1" 40
+}
+
+reftable() {
+	header_u64 "$1" 48
+}
+
+refblock() {
+	header_u64 "$1" "$(reftable "$1")"
+}
+
+entry_at() {
+	echo $(($(header_u64 "$1" "$2") & 0x00fffffffffffe00))
+}
+
+l2() {
+	entry_at "$1" $(($(l1 "$1") + 8 * $2))
+}
+
+host_of() {
+	entry_at "$1" $(($(l2 "$1" $(($2 / (2 * MIB)))) + 8 * ($2 / CLUSTER % 512)))
+}
+
+# ---- rounds -----------------------------------------------------------------------------
+
+# under DEVICE "OFFSET LENGTH KIND..." "KIND..." [random_io OPTION]...: a round of random I/O
+# in which the pieces fail, and the operations of those kinds do.
+under() {
+	local device=$1 where=$2 seen=$3 kind
+
+	shift 3
+	fresh_top
+	attach qctest "$(table_of '' qcow2 $TOP qcow2 $BASE)"
+	# shellcheck disable=SC2086	# words
+	random_io --seed "$seed" --model "$scratch/now" --out "$scratch/now.new" --timeout 120 \
+		--cluster $CLUSTER --max-io 262144 --ops $ops \
+		--hurt "dmsetup message qctest 0 drop_caches && $(swap "$device" $where)" \
+		--heal "$(swap "$device")" "$@" /dev/mapper/qctest > "$scratch/out" ||
+		{ cat "$scratch/out"; return 1; }
+	cat "$scratch/out"
+	for kind in $seen; do
+		grep -Eq " $kind \([0-9]+ errors\)" "$scratch/out" ||
+			{ echo "# no $kind failed: that tried nothing"; return 1; }
+	done
+	after_all
+}
+
+after_all() {
+	mv "$scratch/now.new" "$scratch/now"
+	mode_is rw
+	detach qctest
+	sound $TOP
+	content $TOP "$scratch/now"
+}
+
+# attach_fails DEVICE OFFSET: with a bad cluster there the device cannot be attached, but later.
+attach_fails() {
+	fresh_top
+	fail_at "$1" "$2" $CLUSTER error
+	fails attach qctest "0 $((8 * MIB / 512)) qchain 2 qcow2 $TOP - qcow2 $BASE -"
+	well
+	attach qctest "$(table_of '' qcow2 $TOP qcow2 $BASE)"
+	same_bytes "$scratch/model" /dev/mapper/qctest
+	detach qctest
+	clean $TOP
+}
+
+attach_fails_everywhere() {
+	local place
+
+	for place in 0 "$(l1 $TOP)" "$(reftable $TOP)" "$(refblock $TOP)"; do
+		attach_fails bad-top "$place"
+	done
+	attach_fails bad-base 0
+}
+
+# Where threads meet most often.
+top_data() {
+	under bad-top "$(host_of $TOP 16384) 16384 $1" "$2" --no-free "${@:3}"
+}
+
+# The header is written before the first change of an image with a bitmap.
+top_header() {
+	image=$scratch/bitmap.image
+	cp "$scratch/top.image" "$image"
+	qemu-img bitmap --add "$image" b
+	under bad-top "0 $CLUSTER error_writes" write --may-fail write --may-fail flush
+}
+
+# It is written when a new refcount block is needed: soon, in an image with this much data.
+top_reftable() {
+	image=$scratch/fuller.image
+	cp "$scratch/top.image" "$image"
+	qemu-io -f qcow2 -c "write -q -P 3 5M 900k" "$image"
+	model=$scratch/fuller.model
+	flatten "$image" "$model"
+	under bad-top "$(reftable $TOP) $CLUSTER error" write --may-fail write --may-fail flush
+}
+
+# Writes fail everywhere, again and again, at moments that nobody chose.
+now_and_then() {
+	local bad good
+
+	bad=$(swap bad-top 0 $((32 * MIB)) "$1")
+	good=$(swap bad-top)
+	fresh_top
+	attach qctest "$(table_of '' qcow2 $TOP qcow2 $BASE)"
+	(while :; do eval "$bad"; eval "$good"; done) &
+	random_io --seed "$seed" --model "$scratch/now" --out "$scratch/now.new" --timeout 200 \
+		--cluster $CLUSTER --max-io 262144 --ops $((2 * ops)) \
+		--heal "kill $! && tail --pid $! -f /dev/null && dmsetup resume bad-top && $good" \
+		"${@:2}" /dev/mapper/qctest
+	after_all
+}
+
+# What the top layer has is served all the same.
+base_without() {
+	under bad-base "$1" "read write" \
+		--may-fail read:524288:3670016 --may-fail write:524288:3670016 \
+		--may-fail read:4718592:3670016 --may-fail write:4718592:3670016
+}
+
+# Two disks that can be pulled out: made here, since a subshell cannot have them removed.
+make_spares() {
+	local i
+
+	for i in 0 1; do
+		new_disk 32
+		spare_disks[i]=$disk
+		spare_names[i]=${null_disks[-1]}
+	done
+}
+
+pull_out() {
+	local i
+
+	for i in 0 1; do
+		[ "${spare_disks[i]}" != "$1" ] ||
+			echo 0 > "/sys/kernel/config/nullb/${spare_names[i]}/power"
+	done
+}
+
+# The disk of the backing layer is pulled out while it is read.
+base_pulled() {
+	local disk=${spare_disks[0]}
+
+	dd if=$BASE of="$disk" bs=1M oflag=direct status=none
+	fresh_top
+	attach qctest "$(table_of '' qcow2 $TOP qcow2 "$disk")"
+	dd if=/dev/mapper/qctest of=/dev/null bs=64k iflag=direct,fullblock conv=noerror \
+		2> "$scratch/log" &
+	pull_out "$disk"
+	wait $! || :
+	dmsetup message qctest 0 drop_caches
+	fails dd if=/dev/mapper/qctest of=/dev/null bs=64k skip=1M count=1 \
+		iflag=direct,skip_bytes status=none
+	dd if=/dev/mapper/qctest bs=64k skip=4M count=8 iflag=direct,skip_bytes status=none |
+		cmp - <(head -c 524288 /dev/zero | tr '\0' '\2')
+	dd if=/dev/random of=/dev/mapper/qctest bs=64k seek=4M count=8 \
+		oflag=direct,seek_bytes conv=fsync iflag=fullblock status=none
+	mode_is rw
+	detach qctest
+	clean $TOP
+}
+
+# And that of the top layer while it is written: errors, and nobody waits for more room.
+top_pulled() {
+	local disk=${spare_disks[1]}
+
+	dd if="$image" of="$disk" bs=64k oflag=direct,dsync status=none
+	attach qctest "$(table_of '' qcow2 "$disk" qcow2 $BASE)"
+	dd if=/dev/zero of=/dev/mapper/qctest bs=64k oflag=direct 2> "$scratch/log" &
+	pull_out "$disk"
+	wait $! || :
+	dmsetup message qctest 0 drop_caches
+	fails timeout 60 dd if=/dev/zero of=/dev/mapper/qctest bs=64k seek=6M count=1 \
+		oflag=direct,seek_bytes
+	fails timeout 60 dd if=/dev/mapper/qctest of=/dev/null bs=64k skip=4M count=1 \
+		iflag=direct,skip_bytes
+	mode_is rw
+	timeout 60 dmsetup remove qctest
+}
+
+echo "# seed $seed"
+modprobe dm-flakey || skip_all "there is no dm-flakey"
+plan 21
+spare_disks=()
+spare_names=()
+make_spares
+make_chain
+
+everything="0 $((32 * MIB))"
+third="$((4 * MIB)):$((2 * MIB))"
+
+try "attaching fails with a bad header, L1 table, refcount table or block" attach_fails_everywhere
+try "top layer: a data cluster fails" top_data error "read write" \
+	--may-fail read:16384:16384 --may-fail write:16384:16384
+try "top layer: reads of a data cluster fail" top_data error_reads read \
+	--may-fail read:16384:16384
+try "top layer: writes of a data cluster fail" top_data error_writes write \
+	--may-fail write:16384:16384 --may-fail fua --may-fail flush
+try "top layer: an L2 table fails" under bad-top "$(l2 $TOP 2) $CLUSTER error" "read write" \
+	--may-fail "read:$third" --may-fail "write:$third" --may-fail fua --may-fail flush
+try "top layer: writes of an L2 table fail" under bad-top "$(l2 $TOP 2) $CLUSTER error_writes" fsync \
+	--may-fail fua --may-fail flush
+try "top layer: writes of the L1 table fail" under bad-top "$(l1 $TOP) $CLUSTER error_writes" fsync \
+	--may-fail fua --may-fail flush
+try "top layer: a refcount block fails" under bad-top "$(refblock $TOP) $CLUSTER error" write \
+	--may-fail write --may-fail flush
+try "top layer: writes of a refcount block fail" \
+	under bad-top "$(refblock $TOP) $CLUSTER error_writes" fsync --may-fail fua --may-fail flush
+try "top layer: the refcount table fails" top_reftable
+try "top layer: writes of the header fail" top_header
+try "top layer: all writes fail" under bad-top "$everything error_writes" "write fsync" \
+	--may-fail write --may-fail flush
+try "top layer: everything fails" under bad-top "$everything error" "read write" \
+	--may-fail read --may-fail write --may-fail flush
+try "top layer: writes fail now and then" now_and_then error_writes --may-fail write --may-fail flush
+try "top layer: everything fails now and then" now_and_then error \
+	--may-fail read --may-fail write --may-fail flush
+try "backing layer: a data cluster fails" \
+	under bad-base "$(host_of $BASE $((2 * MIB))) $CLUSTER error" read \
+	--may-fail read:$((2 * MIB)):$CLUSTER --may-fail write:$((2 * MIB)):$CLUSTER
+try "backing layer: an L2 table fails" under bad-base "$(l2 $BASE 1) $CLUSTER error" read \
+	--may-fail read:$((2 * MIB)):$((2 * MIB)) --may-fail write:$((2 * MIB)):$((2 * MIB))
+try "backing layer: the L1 table fails" base_without "$(l1 $BASE) $CLUSTER error"
+try "backing layer: everything fails" base_without "$everything error"
+try "backing layer: the disk is pulled out" base_pulled
+try "top layer: the disk is pulled out" top_pulled
