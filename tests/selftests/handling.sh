@@ -111,7 +111,7 @@ in_use() {
 steps=50 pile_size=4 kills=16 loads=3 timeout=240
 # Everything takes several times as long there.
 if [[ $(uname -r) = *debug* ]]; then
-	steps=16 pile_size=3 kills=6 loads=1 timeout=600
+	steps=14 pile_size=2 kills=2 loads=1 timeout=600
 fi
 if [ "${QCHAIN_LONG:-0}" = 1 ]; then
 	steps=1000 pile_size=12 kills=500 loads=50 timeout=2400

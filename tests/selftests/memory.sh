@@ -148,7 +148,7 @@ echo "# seed $seed"
 plan 7
 filled_disk 280
 swap_disk=$disk
-filled_disk 1200
+filled_disk 800
 mkdir "$scratch/ext4"
 mkfs.ext4 -q -E nodiscard "$disk"
 mount "$disk" "$scratch/ext4"
