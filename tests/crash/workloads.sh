@@ -15,7 +15,7 @@
 #	what		in words
 
 all_workloads="sequential random tiny mixed mixed-v2 mixed-large discard discard-v2 discard-tiny
-	refcounts refcounts-narrow concurrent concurrent-large pressure file file-mixed
+	refcounts refcounts-narrow concurrent concurrent-large fua pressure file file-mixed
 	ext4 ext4-file"
 again_workloads="mixed discard-tiny refcounts concurrent file-mixed ext4"
 short_workloads="mixed discard-tiny refcounts concurrent file ext4"
@@ -99,6 +99,11 @@ choose_workload() {
 		what="the same with clusters of all kinds, of 64 KiB"
 		image=mixed place=file disk_size=64
 		options="--max-sectors 100 --flush 5 --fua 3 --discard 10 --zero 15 --threads 4"
+		;;
+	fua)
+		what="overwrites in place, many of them FUA"
+		size=2 disk_size=8
+		options="--max-sectors 64 --flush 10 --fua 40 --threads 2"
 		;;
 	pressure)
 		what="little memory for metadata and few flushes"
