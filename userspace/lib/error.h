@@ -13,7 +13,7 @@
 
 struct qc_error {
 	int code;		/* positive errno; 0 while nothing failed */
-	char text[QC_ERROR_MAX];	/* without a newline; cut off when longer */
+	char text[QC_ERROR_MAX];	/* one printable line; cut off when longer */
 };
 
 /*
