@@ -58,9 +58,10 @@ static void feature_name(const u8 *raw, u32 header_length, u64 bit, char name[48
 
 			for (i = 0; i < len / sizeof(*f); i++, f++) {
 				if (f->type == 0 && f->bit < 64 && BIT_ULL(f->bit) == bit) {
-					/* Whatever it is, it shall not look like more of the log. */
+					/* It shall not look like more of the log. */
 					snprintf(name, 48, "%*pE",
-						 (int)strnlen(f->name, sizeof(f->name)), f->name);
+						 (int)strnlen(f->name, sizeof(f->name)),
+						 f->name);
 					return;
 				}
 			}

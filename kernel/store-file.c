@@ -299,8 +299,8 @@ static int file_truncate(struct qc_store *store, u64 size)
 }
 
 /*
- * Only an image that lies about its refcounts goes on far behind the end of its file; it gets a hole
- * up to there, so that it cannot fill the file system with what nobody wrote.
+ * Only an image that lies about its refcounts goes on far behind the end of its file; it gets a
+ * hole up to there, so that it cannot fill the file system with what nobody wrote.
  */
 static int file_grow(struct qc_store *store, u64 size)
 {

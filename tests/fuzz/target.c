@@ -9,10 +9,6 @@
 
 #define BLOCK 4096
 
-/* libFuzzer's interface has no header in C. */
-size_t LLVMFuzzerMutate(u8 *data, size_t size, size_t max);
-size_t LLVMFuzzerCustomMutator(u8 *data, size_t size, size_t max, unsigned int seed);
-
 static u8 bytes[FUZZ_ROOM];
 static struct fuzz_image image = { .bytes = bytes, .room = FUZZ_ROOM };
 

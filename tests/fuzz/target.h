@@ -29,7 +29,9 @@ void fuzz_abort(const char *condition, const char *file, int line) __attribute__
 /* What a function of the library returned: a failure has a reason, in one line. */
 void fuzz_judge(int ret, const struct qc_error *err);
 
-/* What a target defines, and libFuzzer calls. */
+/* libFuzzer's interface, which has no header in C: what it has, and what it calls. */
+size_t LLVMFuzzerMutate(u8 *data, size_t size, size_t max);
+size_t LLVMFuzzerCustomMutator(u8 *data, size_t size, size_t max, unsigned int seed);
 int LLVMFuzzerTestOneInput(const u8 *data, size_t size);
 
 #endif /* QCHAIN_FUZZ_TARGET_H */

@@ -549,12 +549,13 @@ static void use(struct test *t)
 /* The name of the backing file is that of the seed. */
 static void check_with_qemu(const struct test *t)
 {
-	char command[PATH_MAX + 160];
+	char file[PATH_MAX + 64], command[PATH_MAX + 160];
 
-	snprintf(command, sizeof(command),
-		 "qemu-img check -q 'json:{\"driver\":\"qcow2\",\"backing\":null,"
-		 "\"file\":{\"driver\":\"%s\",\"filename\":\"%s\"}}'",
+	snprintf(file, sizeof(file), "{\"driver\":\"%s\",\"filename\":\"%s\"}",
 		 t->place->device ? "host_device" : "file", t->top);
+	snprintf(command, sizeof(command),
+		 "qemu-img check -q 'json:{\"driver\":\"qcow2\",\"backing\":null,\"file\":%s}'",
+		 file);
 	if (system(command))
 		failed(t, "qemu-img check finds something");
 }
