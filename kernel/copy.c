@@ -31,8 +31,8 @@
 /*
  * Pieces that follow each other in the store, written together: zeroes, copies of what
  * the chain holds, memory of a bio.  Pages are allocated when something is copied, which a
- * write of whole clusters does not.  The first may come from the reserve, and with one page everything
- * can be done, so whoever waits for the reserve waits for somebody who gets on.
+ * write of whole clusters does not do.  The first may come from the reserve, and one page is
+ * enough to get on, so whoever waits for the reserve waits for somebody who does.
  */
 struct gather {
 	struct qc_chain *chain;

@@ -21,6 +21,8 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "kselftest.h"
+
 #define NAME "qc-alloc"
 #define DEVICE "/dev/mapper/" NAME
 #define NTH_MAX 10000
@@ -247,7 +249,7 @@ int main(int argc, char **argv)
 		die("fail-nth: %s", strerror(errno));
 	dm_udev_set_sync_support(0);
 
-	for (i = 0; i < sizeof(calls) / sizeof(calls[0]); i++) {
+	for (i = 0; i < ARRAY_SIZE(calls); i++) {
 		bool injected = true, done;
 
 		for (n = 1, failed = 0; injected && n < NTH_MAX; n++) {
