@@ -129,11 +129,12 @@ swapping_group() {
 }
 
 # More than fits into what is left of the machine's: reclaim finds nothing but what it can swap
-# to the chain, and the cache of the file system below.
+# to the chain, and the cache of the file system below. What is left is an estimate of the kernel's,
+# tens of MiB too low at times.
 swapping_machine() {
 	swap_on "$1" 250M
-	squeeze 128
-	swapping 60 hog --passes "$passes" 192
+	squeeze 96
+	swapping 40 hog --passes "$passes" 232
 	release_memory
 }
 

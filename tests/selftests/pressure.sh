@@ -4,7 +4,8 @@
 # Memory that is short, for tests of what happens then.  Sourced after lib.sh.
 #
 #	filled_disk MIB		$disk: a new memory disk which has all its memory already
-#	squeeze MIB		leave the machine about so much memory that is free or can be made free
+#	squeeze MIB		leave the machine about so much memory that is free or can be made free;
+#				in a function that "try" runs: it ends with that, too
 #	release_memory		end that
 #	in_group MIB COMMAND...	run it in a control group with so much memory, and no more than twice as
 #				much while what is above is on its way to swap
@@ -25,6 +26,7 @@ squeeze() {
 	available=$(awk '$1 == "MemAvailable:" { print int($2 / 1024) }' /proc/meminfo)
 	hog --locked $((available - $1)) > "$scratch/hog" &
 	squeezer=$!
+	trap release_memory EXIT
 	# Out of memory, the load shall not be what is killed.
 	echo 1000 > /proc/$squeezer/oom_score_adj
 	wait_for 120 grep -q holds "$scratch/hog"
@@ -32,6 +34,7 @@ squeeze() {
 }
 
 release_memory() {
+	trap - EXIT
 	kill "$squeezer"
 	wait "$squeezer" || :
 }
