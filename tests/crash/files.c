@@ -11,7 +11,6 @@
 #include <err.h>
 #include <fcntl.h>
 #include <inttypes.h>
-#include <pthread.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -22,6 +21,7 @@
 #include "options.h"
 #include "random.h"
 #include "sector.h"
+#include "threads.h"
 
 #define WRITE_SECTORS 32	/* at most, at once */
 #define RUBBISH_BYTES (96 * 1024)
@@ -145,20 +145,12 @@ static int parse(int argc, char **argv)
 int main(int argc, char **argv)
 {
 	const char *directory;
-	pthread_t *threads;
-	uintptr_t i;
 
 	directory = argv[parse(argc, argv)];
 	journal_open(opt.journal, opt.log);
-	threads = calloc(opt.threads, sizeof(*threads));
-	if (!threads || chdir(directory))
+	if (chdir(directory))
 		err(1, "%s", directory);
-	for (i = 0; i < opt.threads; i++)
-		if (pthread_create(&threads[i], NULL, thread_main, (void *)i))
-			errx(1, "cannot make a thread");
-	for (i = 0; i < opt.threads; i++)
-		pthread_join(threads[i], NULL);
-	free(threads);
+	threads_run(opt.threads, thread_main);
 	journal_close();
 	return 0;
 }

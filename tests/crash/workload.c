@@ -23,6 +23,7 @@
 #include "options.h"
 #include "random.h"
 #include "sector.h"
+#include "threads.h"
 
 #define MAX_THREADS 32
 #define MAX_SECTORS 1024
@@ -307,10 +308,8 @@ static int parse(int argc, char **argv)
 
 int main(int argc, char **argv)
 {
-	pthread_t threads[MAX_THREADS];
 	const char *path;
 	uint64_t bytes;
-	uintptr_t i;
 
 	path = argv[parse(argc, argv)];
 	device = open(path, O_RDWR | O_DIRECT);
@@ -322,11 +321,7 @@ int main(int argc, char **argv)
 	if (!written_before)
 		err(1, "no memory");
 	journal_open(opt.journal, opt.log);
-	for (i = 0; i < opt.threads; i++)
-		if (pthread_create(&threads[i], NULL, thread_main, (void *)i))
-			errx(1, "cannot make a thread");
-	for (i = 0; i < opt.threads; i++)
-		pthread_join(threads[i], NULL);
+	threads_run(opt.threads, thread_main);
 	do_flush();
 	journal_close();
 	return 0;
