@@ -35,6 +35,7 @@
 #include <unistd.h>
 
 #include "faulty_disk.h"
+#include "kselftest.h"
 
 #define SECTOR 512
 #define NAME "qc-nth"
@@ -43,7 +44,6 @@
 #define INITIAL 0			/* "operation" 0 */
 #define ZEROES 63			/* and one that is none, either */
 #define BIT(n) (1ULL << (n))
-#define ARRAY_SIZE(a) (sizeof(a) / sizeof((a)[0]))
 
 enum kind { OP_WRITE, OP_WRITE_FUA, OP_DISCARD, OP_ZEROOUT, OP_READ, OP_FLUSH, NR_KINDS };
 
