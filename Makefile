@@ -133,5 +133,6 @@ install-module: module
 clean:
 	rm -rf $(build)
 
-.PHONY: all help no-module userspace module modules module-debug sparse checkpatch selftests fuzzers fuzz-user fuzz-kernel deps \
-	check demo bench crash install install-userspace install-dkms install-module clean
+.PHONY: all help no-module userspace module modules module-debug sparse checkpatch selftests \
+	fuzzers fuzz-user fuzz-kernel deps check demo bench crash \
+	install install-userspace install-dkms install-module clean

@@ -139,10 +139,7 @@ static int gather_zeroes(struct gather *g, u64 len)
 {
 	int error = 0;
 
-	/*
-	 * Small holes are filled: written space is overwritten by the fast path later, and is
-	 * cheaper for a file system than pieces of allocated, but unwritten space.
-	 */
+	/* Small holes are filled: the fast path can overwrite later what is written now. */
 	if (g->skip_zeroes && len >= SKIP_MIN) {
 		error = gather_flush(g);
 		g->pos += len;

@@ -83,8 +83,8 @@ boot() {
 	qemu-img create -q -f qcow2 -b "$dir/base" -F qcow2 "$dir/top"
 	attach qctest "$(table_of '' qcow2 "$dir/top" qcow2 "$dir/base")"
 	make_initramfs
-	# On one CPU: code that an emulator generates on one emulated CPU and runs on another was
-	# seen to be stale there.
+	# On one CPU: an emulator that may move between emulated CPUs was seen to let its kernel die
+	# early, in places that change from run to run.
 	timeout 400 taskset -c 0 qemu-system-x86_64 -nodefaults -no-user-config -no-reboot \
 		-display none -machine pc -accel kvm -accel tcg,thread=single -smp 1 -m 256 \
 		-kernel "$bzimage" -initrd "$scratch/initramfs.cpio" \
