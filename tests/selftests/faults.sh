@@ -152,17 +152,24 @@ top_reftable() {
 
 # Writes fail everywhere, again and again, at moments that nobody chose.
 now_and_then() {
-	local bad good
+	local bad good on=$scratch/on off=$scratch/off status=0
 
 	bad=$(swap bad-top 0 $((32 * MIB)) "$1")
 	good=$(swap bad-top)
 	fresh_top
 	attach qctest "$(table_of '' qcow2 $TOP qcow2 $BASE)"
-	(while :; do eval "$bad"; eval "$good"; done) &
+	rm -f "$on" "$off"
+	{
+		until [ -e "$on" ] || [ -e "$off" ]; do sleep 0.1; done
+		until [ -e "$off" ]; do eval "$bad"; eval "$good"; done
+	} &
 	random_io --seed "$seed" --model "$scratch/now" --out "$scratch/now.new" --timeout 200 \
 		--cluster $CLUSTER --max-io 262144 --ops $((2 * ops)) \
-		--heal "kill $! && tail --pid $! -f /dev/null && dmsetup resume bad-top && $good" \
-		"${@:2}" /dev/mapper/qctest
+		--hurt "touch $on" --heal "touch $off && tail --pid $! -f /dev/null" \
+		"${@:2}" /dev/mapper/qctest || status=$?
+	touch "$off"
+	wait $!
+	[ $status = 0 ] || return $status
 	after_all
 }
 
