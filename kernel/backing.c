@@ -56,6 +56,11 @@ u64 qc_backing_size(const struct qc_backing *backing)
 	return backing->layers[0]->size;
 }
 
+unsigned int qc_backing_count(const struct qc_backing *backing)
+{
+	return backing->count;
+}
+
 struct qc_image *qc_backing_layer(const struct qc_backing *backing, unsigned int i)
 {
 	return backing->layers[i];
@@ -69,25 +74,38 @@ static void zero_extent(u64 len, struct qc_extent *extent)
 	extent->entry = 0;
 }
 
-/* Ask the layers one by one. */
-static int walk(struct qc_backing *backing, u64 pos, u64 len, struct qc_extent *extent)
+int qc_backing_lookup_upper(struct qc_backing *backing, unsigned int count, u64 pos, u64 len,
+			    struct qc_extent *extent)
 {
 	unsigned int i;
 	int error;
 
-	for (i = 0; i < backing->count; i++) {
+	for (i = 0; i < count; i++) {
 		struct qc_image *image = backing->layers[i];
 
 		/* A backing file that ends reads as zeroes behind its end, whatever is below. */
-		if (pos >= image->size)
-			break;
+		if (pos >= image->size) {
+			zero_extent(len, extent);
+			return 0;
+		}
 		error = qc_image_lookup(image, pos, min(len, image->size - pos), false, extent);
 		if (error || extent->kind != QC_EXTENT_UNALLOCATED)
 			return error;
 		len = extent->len;
 	}
-	zero_extent(len, extent);
+	extent->kind = QC_EXTENT_UNALLOCATED;
+	extent->len = len;
 	return 0;
+}
+
+/* Ask the layers one by one. */
+static int walk(struct qc_backing *backing, u64 pos, u64 len, struct qc_extent *extent)
+{
+	int error = qc_backing_lookup_upper(backing, backing->count, pos, len, extent);
+
+	if (!error && extent->kind == QC_EXTENT_UNALLOCATED)
+		zero_extent(extent->len, extent);
+	return error;
 }
 
 /* The granules of one layer's extent at @pos, into slots @slot...; how many. */
@@ -281,6 +299,12 @@ static void backing_release(struct kref *kref)
 	mutex_unlock(&backings_lock);
 	qc_cache_destroy(&backing->map);
 	backing_free(backing);
+}
+
+struct qc_backing *qc_backing_ref(struct qc_backing *backing)
+{
+	kref_get(&backing->kref);
+	return backing;
 }
 
 void qc_backing_put(struct qc_backing *backing)

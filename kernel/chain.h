@@ -31,10 +31,15 @@ struct qc_chain {
  * backing.  Returns it, or ERR_PTR(-ENOMEM) (the references are dropped).  Sleeps.
  */
 struct qc_backing *qc_backing_get(struct qc_image **layers, unsigned int count);
+struct qc_backing *qc_backing_ref(struct qc_backing *backing);
 void qc_backing_put(struct qc_backing *backing);
 
-/* Virtual size of its topmost layer in bytes; its layer number @i, topmost 0.  Any context. */
+/*
+ * Virtual size of its topmost layer in bytes; how many layers; layer number @i, topmost 0.
+ * Any context.
+ */
 u64 qc_backing_size(const struct qc_backing *backing);
+unsigned int qc_backing_count(const struct qc_backing *backing);
 struct qc_image *qc_backing_layer(const struct qc_backing *backing, unsigned int i);
 
 /*
@@ -44,6 +49,13 @@ struct qc_image *qc_backing_layer(const struct qc_backing *backing, unsigned int
  */
 bool qc_backing_peek(struct qc_backing *backing, u64 pos, u64 len, struct qc_extent *extent);
 int qc_backing_lookup(struct qc_backing *backing, u64 pos, u64 len, struct qc_extent *extent);
+
+/*
+ * qc_backing_lookup_upper - the same, in the first @count layers only: UNALLOCATED where none
+ * of them has anything.  Behind the end of one of them they have zeroes.
+ */
+int qc_backing_lookup_upper(struct qc_backing *backing, unsigned int count, u64 pos, u64 len,
+			    struct qc_extent *extent);
 
 /* Drop what is cached and clean, of the map and of all layers. */
 void qc_backing_drop_clean(struct qc_backing *backing);
@@ -89,6 +101,16 @@ int qc_chain_write(struct qc_chain *chain, u64 pos, u64 len, const struct bio_ve
  */
 int qc_chain_discard(struct qc_chain *chain, u64 pos, u64 len);
 int qc_chain_zero(struct qc_chain *chain, u64 pos, u64 len, bool keep);
+
+/*
+ * qc_chain_pull - let the top image (qcow2, writable) have what the first @upper backing layers have
+ * at @pos, a multiple of its cluster size.  Where it has something of its own already, and where they
+ * have nothing, nothing happens; nor where what they have are zeroes and no layer is below them.
+ * @len: at most so much, not beyond the image's end; returns how much that was.
+ * Races with nothing: other changes of the same clusters wait, and reads find the same bytes
+ * before and after.  Errors and context as qc_chain_write().
+ */
+int qc_chain_pull(struct qc_chain *chain, unsigned int upper, u64 pos, u64 *len);
 
 /* The memory that writes to the chain need to get on.  Process context, sleep.  -ENOMEM. */
 int qc_chain_init(struct qc_chain *chain);

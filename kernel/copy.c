@@ -242,13 +242,14 @@ static int gather_old(struct gather *g, struct qc_chain *chain, u64 pos, u64 len
 	return error;
 }
 
-/* Write whole host clusters: old bytes around [@pos, @pos + @len), new ones there. */
-static int fill_clusters(struct qc_chain *chain, u64 host, bool fresh, u64 pos, u64 len,
-			 const struct bio_vec *bvec, struct bvec_iter iter)
+/*
+ * Write whole host clusters, those of the guest's [@start, @end): old bytes around
+ * [@pos, @pos + @len), new ones there.
+ */
+static int fill_clusters(struct qc_chain *chain, u64 host, bool fresh, u64 start, u64 end, u64 pos,
+			 u64 len, const struct bio_vec *bvec, struct bvec_iter iter)
 {
 	struct qc_image *top = chain->top;
-	u64 start = round_down(pos, qc_cluster_size(top));
-	u64 end = round_up(pos + len, qc_cluster_size(top));
 	struct gather *g = mempool_alloc(&chain->gathers, GFP_NOIO);
 	int token = qc_in_flight_enter(&top->in_flight);
 	int error;
@@ -300,7 +301,8 @@ static int write_new(struct qc_chain *chain, const struct qc_extent *extent, u64
 	if (error)
 		return error;
 	*len = min(*len, ((first + count) << top->cluster_bits) - pos);
-	error = fill_clusters(chain, host, fresh, pos, *len, bvec, iter);
+	error = fill_clusters(chain, host, fresh, first << top->cluster_bits,
+			      round_up(pos + *len, qc_cluster_size(top)), pos, *len, bvec, iter);
 	if (!error)
 		error = qc_l2_change(top, QC_L2_MAP, first, count, host, false, &mapped);
 	if (error && !keep)
@@ -483,6 +485,114 @@ int qc_chain_zero(struct qc_chain *chain, u64 pos, u64 len, bool keep)
 	}
 	if (!error && end * size < pos + len)
 		error = zero_part(chain, end * size, pos + len - end * size);
+	return error;
+}
+
+/* Clusters of the backing's bytes for unallocated ones; range-locked. */
+static int pull_data(struct qc_chain *chain, u64 first, u64 *count)
+{
+	struct qc_image *top = chain->top;
+	u64 start = first << top->cluster_bits, end, host, mapped = 0;
+	struct bvec_iter none = {};
+	bool fresh;
+	int error;
+
+	error = qc_alloc_data(top, count, &host, &fresh);
+	if (error)
+		return error;
+	end = (first + *count) << top->cluster_bits;
+	error = fill_clusters(chain, host, fresh, start, end, end, 0, NULL, none);
+	if (!error)
+		error = qc_l2_change(top, QC_L2_MAP, first, *count, host, false, &mapped);
+	if (error)
+		qc_alloc_undo(top, host + (mapped << top->cluster_bits), *count - mapped);
+	return error;
+}
+
+/* Zero clusters for unallocated ones, or clusters full of zeroes where there are none. */
+static int pull_zeroes(struct qc_chain *chain, u64 first, u64 *count)
+{
+	u64 done;
+	int error = qc_l2_change(chain->top, QC_L2_ZERO, first, *count, 0, true, &done);
+
+	return error == -EOPNOTSUPP ? pull_data(chain, first, count) : error;
+}
+
+/* What the layers have for clusters @first...: the kind, for *@count clusters. */
+static int look_up_upper(struct qc_chain *chain, unsigned int upper, u64 first, u64 *count,
+			 enum qc_extent_kind *kind)
+{
+	unsigned int bits = chain->top->cluster_bits;
+	u64 pos = first << bits, len = min(*count << bits, chain->top->size - pos), done = 0;
+	struct qc_extent extent;
+	int error;
+
+	/* Smaller clusters below: data in any part of a cluster is data. */
+	for (;;) {
+		error = qc_backing_lookup_upper(chain->backing, upper, pos + done, len - done,
+						&extent);
+		if (error)
+			return error;
+		if (extent.kind == QC_EXTENT_COMPRESSED)
+			extent.kind = QC_EXTENT_DATA;
+		if (!done)
+			*kind = extent.kind;
+		else if (*kind != extent.kind && done >> bits)
+			break;
+		else if (*kind != extent.kind)
+			*kind = QC_EXTENT_DATA;
+		done += extent.len;
+		if (done >= len || (*kind == QC_EXTENT_DATA && done >> bits))
+			break;
+	}
+	*count = done >= len ? (len + BIT_ULL(bits) - 1) >> bits : done >> bits;
+	return 0;
+}
+
+/* One piece: range-locked, within one L2 table. */
+static int pull_piece(struct qc_chain *chain, unsigned int upper, u64 first, u64 *count)
+{
+	struct qc_image *top = chain->top;
+	u64 pos = first << top->cluster_bits;
+	enum qc_extent_kind kind;
+	struct qc_extent extent;
+	int error, token;
+
+	token = qc_in_flight_enter(&top->in_flight);
+	error = qc_image_lookup(top, pos, min(*count << top->cluster_bits, top->size - pos), true,
+				&extent);
+	qc_in_flight_leave(&top->in_flight, token);
+	if (error)
+		return error;
+	*count = DIV_ROUND_UP_ULL(extent.len, qc_cluster_size(top));
+	if (extent.kind != QC_EXTENT_UNALLOCATED)
+		return 0;
+	error = look_up_upper(chain, upper, first, count, &kind);
+	if (error || kind == QC_EXTENT_UNALLOCATED)
+		return error;
+	if (kind == QC_EXTENT_DATA)
+		return pull_data(chain, first, count);
+	if (upper == qc_backing_count(chain->backing))
+		return 0;
+	return pull_zeroes(chain, first, count);
+}
+
+int qc_chain_pull(struct qc_chain *chain, unsigned int upper, u64 pos, u64 *len)
+{
+	struct qc_image *top = chain->top;
+	u64 first = pos >> top->cluster_bits;
+	u64 in_table = BIT_ULL(top->l2_bits) - (first & (BIT_ULL(top->l2_bits) - 1));
+	u64 count = min3(DIV_ROUND_UP_ULL(*len, qc_cluster_size(top)), in_table,
+			 max_t(u64, WRITE_MAX >> top->cluster_bits, 1));
+	struct qc_range range;
+	int error;
+
+	if (!upper)
+		return 0;
+	qc_range_lock(top, &range, first, first + count - 1);
+	error = pull_piece(chain, upper, first, &count);
+	qc_range_unlock(top, &range);
+	*len = min(*len, count << top->cluster_bits);
 	return error;
 }
 

@@ -230,6 +230,13 @@ static inline unsigned int qc_block_entry_bits(const struct qc_image *image)
 struct qc_image *qc_image_open(enum qc_format format, const char *name, bool writable, bool top,
 			       struct mapped_device *md, char **error);
 
+/* One more reference, for somebody who has one.  Any context. */
+static inline struct qc_image *qc_image_get(struct qc_image *image)
+{
+	kref_get(&image->kref);
+	return image;
+}
+
 /*
  * qc_image_put - drop a reference; the last one writes everything back, truncates the
  * file to its last used cluster and closes.  Process context, sleeps.

@@ -13,6 +13,7 @@
 #include <linux/string_helpers.h>
 
 #include "compat.h"
+#include "job.h"
 #include "target.h"
 
 #define DM_MSG_PREFIX "qchain"
@@ -154,6 +155,9 @@ static void target_free(struct qc_target *target)
 {
 	unsigned int i;
 
+	/* Jobs first, so that the images are closed here and not in one of them. */
+	if (target->device)
+		qc_device_put(target->device);
 	if (target->chain.top)
 		qc_image_put(target->chain.top);
 	if (target->chain.backing)
@@ -205,8 +209,9 @@ static int qchain_ctr(struct dm_target *ti, unsigned int argc, char **argv)
 	if (!error) {
 		target->devices = kvcalloc(target->layers, sizeof(*target->devices), GFP_KERNEL);
 		target->wq = alloc_workqueue("qchain-io", WQ_MEM_RECLAIM, 0);
+		target->device = qc_device_get(dm_table_get_md(ti->table));
 		ti->error = "out of memory";
-		error = target->devices && target->wq ? 0 : -ENOMEM;
+		error = target->devices && target->wq && target->device ? 0 : -ENOMEM;
 	}
 	if (!error)
 		error = qc_chain_init(&target->chain);
@@ -238,6 +243,7 @@ static void qchain_dtr(struct dm_target *ti)
 {
 	struct qc_target *target = ti->private;
 
+	qc_device_forget_target(target->device, target);
 	cancel_delayed_work_sync(&target->retry);
 	cancel_work_sync(&target->event);
 	target_free(target);
@@ -280,9 +286,8 @@ static size_t emit_status(struct qc_target *target, char *result, size_t maxlen)
 	} else {
 		DMEMIT(" -/- -/-");
 	}
-	DMEMIT(" %lu/%lu %u 0 0", qc_cache_bytes() >> 10, qc_cache_limit() >> 10,
-	       target->layers);
-	return sz;
+	DMEMIT(" %lu/%lu %u 0", qc_cache_bytes() >> 10, qc_cache_limit() >> 10, target->layers);
+	return qc_job_status(target->device, result, maxlen, sz);
 }
 
 /*
@@ -366,18 +371,26 @@ static int qchain_message(struct dm_target *ti, unsigned int argc, char **argv, 
 			qc_backing_drop_clean(target->chain.backing);
 		return 0;
 	}
-	DMERR("unknown message: not extended or drop_caches");
+	if (!strncmp(argv[0], "job_", 4))
+		return qc_job_message(target, argc, argv);
+	DMERR("unknown message: not extended, drop_caches or job_...");
 	return -EINVAL;
 }
 
 static void qchain_presuspend(struct dm_target *ti)
 {
-	qc_io_stop_waiting(ti->private);
+	struct qc_target *target = ti->private;
+
+	qc_device_halt(target->device);
+	qc_io_stop_waiting(target);
 }
 
 static void qchain_presuspend_undo(struct dm_target *ti)
 {
-	qc_io_start(ti->private);
+	struct qc_target *target = ti->private;
+
+	qc_io_start(target);
+	qc_device_start(target->device, target);
 }
 
 /* Nothing is in flight: have everything on disk while nobody may write. */
@@ -395,6 +408,7 @@ static void qchain_resume(struct dm_target *ti)
 
 	target->chain.top->discard_passdown = !target->no_discard_passdown;
 	qc_io_start(target);
+	qc_device_start(target->device, target);
 }
 
 static int qchain_iterate_devices(struct dm_target *ti, iterate_devices_callout_fn fn, void *data)

@@ -10,8 +10,11 @@
 
 #include "chain.h"
 
+struct qc_device;
+
 struct qc_target {
 	struct dm_target *ti;
+	struct qc_device *device;	/* what outlives this table */
 	struct qc_chain chain;
 	unsigned int layers;
 	struct dm_dev **devices;	/* block devices below; NULL where a layer is a file */

@@ -2,6 +2,7 @@
 /* Build and take apart the target's table and status lines. */
 #include <ctype.h>
 #include <errno.h>
+#include <limits.h>
 #include <stdio.h>
 
 #include "table.h"
@@ -222,6 +223,46 @@ static bool parse_count(const char **at, char end, u64 *value)
 	return true;
 }
 
+static bool parse_job_state(const char *word, enum qc_job_state *state)
+{
+	static const char *const names[] = { "running", "paused", "stopped", "ending", "ended" };
+
+	for (size_t i = 0; i < ARRAY_SIZE(names); i++) {
+		if (!strcmp(word, names[i])) {
+			*state = (enum qc_job_state)i;
+			return true;
+		}
+	}
+	return false;
+}
+
+static bool parse_job(const char **at, struct qc_job_status *job)
+{
+	char state[16];
+	u64 error;
+	int len = 0;
+
+	if (sscanf(*at, "%63[^ ] %15[^ ] %15[^ ] %n", job->id, job->kind, state, &len) != 3 || !len ||
+	    !parse_job_state(state, &job->state))
+		return false;
+	*at += len;
+	if (!parse_count(at, '/', &job->done) || !parse_count(at, ' ', &job->length) ||
+	    !parse_count(at, ' ', &job->speed) || !parse_count(at, ' ', &error) || error > INT_MAX)
+		return false;
+	job->error = (int)error;
+	return true;
+}
+
+static bool parse_jobs(const char *at, struct qc_status *status)
+{
+	if (status->jobs > QC_MAX_JOBS)
+		return false;
+	for (u64 i = 0; i < status->jobs; i++)
+		if (!parse_job(&at, &status->job[i]))
+			return false;
+	return !*at;
+}
+
 int qc_status_parse(const char *params, const char *name, struct qc_status *status,
 		    struct qc_error *err)
 {
@@ -240,7 +281,8 @@ int qc_status_parse(const char *params, const char *name, struct qc_status *stat
 		    parse_count(&at, ' ', &status->metadata_limit_kib) &&
 		    parse_count(&at, ' ', &status->layers) &&
 		    parse_count(&at, ' ', &status->bitmaps) &&
-		    parse_count(&at, ' ', &status->jobs))
+		    parse_count(&at, ' ', &status->jobs) &&
+		    parse_jobs(at, status))
 			return 0;
 	}
 	return qc_fail(err, EINVAL, name, NULL, "has a status that is not understood: %.200s",

@@ -4,7 +4,8 @@
  *
  *   <#layers> <format> <device> <data device | -> ... [<#features> <feature>...]
  *   <mode> <cluster sectors> <mapped>/<total> <used>/<host total>
- *	<metadata KiB>/<limit KiB> <#layers> <#bitmaps> <#jobs>
+ *	<metadata KiB>/<limit KiB> <#layers> <#bitmaps> <#jobs> <job>...
+ *   <job>: <id> <kind> <state> <done>/<length> <speed> <error>
  *
  * Everything here is text processing; nothing talks to the kernel.
  */
@@ -52,13 +53,34 @@ void qc_table_free(struct qc_table *table);
 
 #define QC_UNKNOWN_COUNT UINT64_MAX	/* "-" in the status line */
 
+#define QC_MAX_JOBS 16
+
+enum qc_job_state {
+	QC_JOB_RUNNING,
+	QC_JOB_PAUSED,		/* by a message */
+	QC_JOB_STOPPED,		/* by an error; waits to be resumed */
+	QC_JOB_ENDING,
+	QC_JOB_ENDED,
+};
+
+struct qc_job_status {
+	char id[64];
+	char kind[16];
+	enum qc_job_state state;
+	u64 done, length;	/* bytes */
+	u64 speed;		/* bytes a second, 0: no limit */
+	int error;		/* positive errno it stopped or ended with, or 0 */
+};
+
 struct qc_status {
 	char mode[16];		/* rw, ro, out-of-space, failed */
 	u64 cluster_sectors;
 	u64 mapped, total;	/* guest clusters of the top layer */
 	u64 used, host_total;	/* host clusters */
 	u64 metadata_kib, metadata_limit_kib;
-	u64 layers, bitmaps, jobs;
+	u64 layers, bitmaps;
+	u64 jobs;		/* how many of: */
+	struct qc_job_status job[QC_MAX_JOBS];
 };
 
 int qc_status_parse(const char *params, const char *name, struct qc_status *status,

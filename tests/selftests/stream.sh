@@ -1,0 +1,349 @@
+#!/bin/bash
+# SPDX-License-Identifier: GPL-2.0-or-later
+#
+# The job that copies backing layers into the top layer while the device is used, alone with
+# dmsetup: what it copies, and how it is steered, interrupted and disturbed.
+
+. "$(dirname "$0")/lib.sh"
+. "$(dirname "$0")/chain.sh"
+. "$(dirname "$0")/faulty.sh"
+
+message() {
+	dmsetup message qctest 0 "$@"
+}
+
+# Of the only job.
+state() {
+	status_field qctest 11
+}
+
+state_is() {
+	[ "$(state)" = "$1" ]
+}
+
+progress() {
+	local words
+
+	words=$(status_field qctest 12)
+	echo "${words%/*}"
+}
+
+error_number() {
+	status_field qctest 14
+}
+
+# It has ended well, and is gone when forgotten.
+ended_well() {
+	wait_for 120 state_is ended
+	[ "$(error_number)" = 0 ]
+	[ "$(status_field qctest 12)" = "$BYTES/$BYTES" ]
+	message job_forget job0
+	[ "$(status_field qctest 8)" = 0 ]
+}
+
+# layer N: words of layer N of $TABLE, the top being 0.
+layer() {
+	awk -v n="$1" '{ print $(5 + 3 * n), $(6 + 3 * n) }' <<< "$TABLE"
+}
+
+# The chain without the layers between the top and number $1 ("-": none below): header and table
+# change in a suspend, as whoever ends a job does it.
+pivot() {
+	local format path top
+
+	# shellcheck disable=SC2046	# words
+	set -- "$1" $(layer 0)
+	top=$3
+	dmsetup suspend qctest
+	if [ "$1" = - ]; then
+		qemu-img rebase -u -f qcow2 -b '' "$top"
+		TABLE=$(table_of '' qcow2 "$top")
+	else
+		read -r format path <<< "$(layer "$1")"
+		qemu-img rebase -u -f qcow2 -b "$path" -F "$format" "$top"
+		TABLE=$(awk -v n="$1" '{ printf "%s %s %s %d", $1, $2, $3, $4 - n + 1
+			for (i = 5; i <= NF; i++) if (i < 8 || i >= 5 + 3 * n) printf " %s", $i }' \
+			<<< "$TABLE")
+	fi
+	dmsetup load qctest --table "$TABLE"
+	dmsetup resume qctest
+}
+
+# streamed PLACES BASE [mkchain OPTION]...: a stream down to layer number BASE under load, the
+# pivot, and more load.
+streamed() {
+	local dirs=() base=$2 name
+
+	for name in $1; do
+		case $name in
+		disk*) place "$name"; dirs+=("$place") ;;
+		*) fresh_dir "$name"; dirs+=("$dir") ;;
+		esac
+	done
+	chain "${@:3}" "${dirs[@]}"
+	[ "$base" != below ] || base=$(($(awk '{ print $4 }' <<< "$TABLE") - 1))
+	attach qctest "$TABLE"
+	random_io --model "$model" --out "$model.new" --seed "$seed" --timeout 240 \
+		--cluster "$CLUSTER" --ops 60 --max-io 262144 /dev/mapper/qctest > "$scratch/out" &
+	message job_start job0 stream "$base"
+	wait $! || { cat "$scratch/out"; return 1; }
+	ended_well
+	pivot "$base"
+	same_bytes "$model.new" /dev/mapper/qctest
+	mv "$model.new" "$model"
+	random_io --model "$model" --out "$model.new" --seed "$((seed + 1))" --timeout 240 \
+		--cluster "$CLUSTER" --ops 20 /dev/mapper/qctest > "$scratch/out" ||
+		{ cat "$scratch/out"; return 1; }
+	mv "$model.new" "$model"
+	detach qctest
+	clean "$TOP"
+	content "$TOP" "$model"
+}
+
+# A chain to play with: 8 MiB, two layers, all data in the base.
+two_layers() {
+	BYTES=$((8 * MIB))
+	CLUSTER=65536
+	fresh_dir tmpfs
+	model=$scratch/model
+	dd if=/dev/urandom of="$model" bs=1M count=8 status=none
+	qemu-img convert -f raw -O qcow2 "$model" "$dir/base"
+	TOP=$dir/top
+	qemu-img create -q -f qcow2 -b "$dir/base" -F qcow2 "$TOP"
+	TABLE=$(table_of '' qcow2 "$TOP" qcow2 "$dir/base")
+	attach qctest "$TABLE"
+}
+
+all_is_well() {
+	same_bytes "$model" /dev/mapper/qctest
+	detach qctest
+	clean "$TOP"
+	content "$TOP" "$model"
+}
+
+steered() {
+	local at begin
+
+	two_layers
+	begin=${EPOCHREALTIME/./}
+	message job_start job0 stream - speed=1048576
+	[ "$(status_field qctest 8)" = 1 ]
+	[ "$(status_field qctest 9)" = job0 ]
+	[ "$(status_field qctest 10)" = stream ]
+	[ "$(status_field qctest 13)" = 1048576 ]
+	state_is running
+	sleep 2
+	at=$(progress)
+	begin=$((${EPOCHREALTIME/./} - begin))
+	echo "# after $begin us of 1 MiB/s: $at bytes"
+	[ "$at" -gt 0 ]
+	[ "$at" -le $((begin * MIB / 1000000 + MIB / 2)) ]	# what is allowed, and a chunk for each lane
+	message job_pause job0
+	state_is paused
+	at=$(progress)
+	sleep 1
+	[ "$(progress)" = "$at" ]
+	message job_speed job0 0
+	[ "$(status_field qctest 13)" = 0 ]
+	[ "$(progress)" = "$at" ]
+	fails message job_forget job0
+	message job_resume job0
+	fails message job_resume job0
+	ended_well
+	all_is_well
+}
+
+cancelled() {
+	two_layers
+	message job_start job0 stream - speed=65536
+	message job_cancel job0
+	state_is ended
+	[ "$(error_number)" = 125 ]		# ECANCELED
+	fails message job_pause job0
+	fails message job_start job0 stream -	# the name is taken until it is forgotten
+	message job_forget job0
+	message job_start job0 stream -
+	ended_well
+	all_is_well
+}
+
+refused_messages() {
+	local i
+
+	two_layers
+	fails message job_start job0
+	fails message job_start job0 mirror -
+	fails message job_start job0 stream 0
+	fails message job_start job0 stream 3
+	fails message job_start job0 stream x
+	fails message job_start "a b" stream -
+	fails message job_start "$(printf 'x%.0s' {1..64})" stream -
+	fails message job_start job0 stream - speed=x
+	fails message job_start job0 stream - on_error=perhaps
+	fails message job_start job0 stream - more
+	fails message job_cancel job0
+	fails message job_what job0
+	[ "$(status_field qctest 8)" = 0 ]
+	for i in {1..16}; do message job_start "job$i" stream - speed=1; done
+	fails message job_start job17 stream -
+	for i in {1..16}; do message job_cancel "job$i"; message job_forget "job$i"; done
+	[ "$(status_field qctest 8)" = 0 ]
+	message job_start job0 stream 2 	# no layer stays, by number
+	ended_well
+	dmsetup load qctest --table "$TABLE 1 read_only"
+	dmsetup suspend qctest
+	dmsetup resume qctest
+	fails message job_start job0 stream -
+	detach qctest
+	TABLE=$(table_of '' raw "$scratch/model")
+	attach qctest "$TABLE"
+	fails message job_start job0 stream -
+	detach qctest
+	content "$TOP" "$model"
+}
+
+# It goes on with the next table, and stands still in between.
+through_tables() {
+	local at i
+
+	two_layers
+	message job_start job0 stream - speed=1024
+	for i in 1 2 3 4 5; do
+		dmsetup load qctest --table "$TABLE"
+		dmsetup suspend qctest
+		at=$(progress)
+		sleep 0.3
+		[ "$(progress)" = "$at" ]
+		dmsetup resume qctest
+		sleep 0.2
+	done
+	state_is running
+	message job_speed job0 0
+	ended_well
+	all_is_well
+}
+
+other_table() {
+	two_layers
+	message job_start job0 stream - speed=65536
+	qemu-img create -q -f qcow2 -b "$TOP" -F qcow2 "$dir/above"
+	dmsetup load qctest --table "$(table_of '' qcow2 "$dir/above" qcow2 "$TOP" qcow2 "$dir/base")"
+	dmsetup suspend qctest
+	dmsetup resume qctest
+	state_is ended
+	[ "$(error_number)" = 116 ]		# ESTALE
+	message job_forget job0
+	all_is_well
+}
+
+removed() {
+	two_layers
+	message job_start job0 stream - speed=65536
+	message job_start job1 stream -
+	detach qctest
+	clean "$TOP"
+	content "$TOP" "$model"
+}
+
+# A cluster of the base fails: $1 is the policy.
+with_bad_base() {
+	local where
+
+	where=$(($(stat -c %s "$dir/base") / 2 / 65536 * 65536))
+	cp "$model" "$scratch/now"
+	BYTES=$((8 * MIB))
+	qemu-img create -q -f qcow2 -b /dev/mapper/bad-base -F qcow2 "$dir/over" 8M
+	TOP=$dir/over
+	TABLE=$(table_of '' qcow2 "$TOP" qcow2 /dev/mapper/bad-base)
+	attach qctest "$TABLE"
+	fail_at bad-base $where 65536 error
+	message job_start job0 stream - on_error="$1"
+}
+
+bad_base() {
+	two_layers
+	detach qctest
+	dd if="$dir/base" of=/dev/mapper/bad-base bs=64k oflag=direct conv=fsync status=none
+	with_bad_base report
+	wait_for 20 state_is ended
+	[ "$(error_number)" = 5 ]
+	message job_forget job0
+	fail_at bad-base
+	detach qctest
+	clean "$TOP"
+
+	with_bad_base ignore
+	wait_for 20 state_is ended
+	[ "$(error_number)" = 5 ]
+	[ "$(progress)" = "$BYTES" ]
+	message job_forget job0
+	fail_at bad-base
+	detach qctest
+	clean "$TOP"
+
+	with_bad_base stop
+	wait_for 20 state_is stopped
+	[ "$(error_number)" = 5 ]
+	message job_resume job0
+	wait_for 20 state_is stopped
+	fail_at bad-base
+	message job_resume job0
+	ended_well
+	all_is_well
+}
+
+# No room for what is copied: it says so, the device goes on, and so does the job when there is room.
+without_room() {
+	local disk
+
+	place disk-3
+	disk=$place
+	dmsetup create room --table "0 8192 linear $disk 0"
+	two_layers
+	detach qctest
+	TOP=/dev/mapper/room
+	qemu-img create -q -f qcow2 -b "$dir/base" -F qcow2 "$TOP" 8M
+	TABLE=$(table_of '' qcow2 "$TOP" qcow2 "$dir/base")
+	attach qctest "$TABLE"
+	message job_start job0 stream - on_error=enospc
+	wait_for 20 state_is stopped
+	[ "$(error_number)" = 28 ]
+	[ "$(status_field qctest 1)" = rw ]
+	same_bytes "$model" /dev/mapper/qctest
+	dmsetup load room --table "0 32768 linear $disk 0"
+	dmsetup suspend room
+	dmsetup resume room
+	message job_resume job0
+	ended_well
+	all_is_well
+	dmsetup remove room
+}
+
+echo "# seed $seed"
+modprobe dm-flakey || skip_all "there is no dm-flakey"
+plan 20
+bad_disk bad-base 32
+for name in ext4 xfs disk disk-2 disk-3; do place $name; done
+
+try "everything into the top layer, tmpfs" streamed tmpfs - --depth 3 --compression any
+try "everything into the top layer, ext4" streamed ext4 - --depth 3 --raw-base
+try "everything into the top layer, a disk and XFS" streamed "xfs disk" - --depth 2
+try "everything into the top layer, a chain on disks" streamed "tmpfs disk-2" - --depth 2 --cluster 4096
+try "everything, mixed clusters and sizes" streamed tmpfs - --depth 6 --mixed-clusters --mixed-sizes
+try "everything, 512-byte clusters, version 2" \
+	streamed tmpfs - --depth 3 --cluster 512 --version 2 --size 2097152 --mixed-sizes
+try "everything, 2 MiB clusters over others" \
+	streamed tmpfs - --depth 5 --cluster 2097152 --size 16777216 --mixed-clusters --mixed-sizes
+try "everything, a top layer with snapshots" streamed tmpfs - --depth 3 --snapshots 2
+try "down to the base" streamed tmpfs below --depth 4 --mixed-clusters --compression any
+try "down to the base, layers of other sizes" streamed ext4 below --depth 4 --mixed-sizes
+try "down to the base, version 2" streamed tmpfs below --depth 3 --version 2 --mixed-sizes
+try "down to the second layer" streamed tmpfs 2 --depth 5 --mixed-clusters --mixed-sizes --raw-base
+try "pause, resume, speed" steered
+try "cancel" cancelled
+try "messages that are refused" refused_messages
+try "the same table again and again" through_tables
+try "a table with other layers" other_table
+try "removal with jobs" removed
+try "a backing layer with a bad place" bad_base
+try "no room" without_room
