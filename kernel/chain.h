@@ -63,7 +63,8 @@ void qc_backing_drop_clean(struct qc_backing *backing);
 /* ---- copy.c ---- */
 
 /*
- * Is what is looked up in @image to be used inside its in_flight domain?
+ * Is what is looked up in @image to be used inside its in_flight domain?  All images that a device
+ * writes have the same one: being inside that of the top layer is enough.
  */
 static inline bool qc_image_tracked(const struct qc_image *image)
 {
@@ -81,6 +82,13 @@ static inline bool qc_chain_backed(const struct qc_chain *chain, u64 pos)
  * In a tracked top image the answer holds inside in_flight, or under a range lock.
  */
 int qc_chain_lookup(struct qc_chain *chain, u64 pos, u64 len, struct qc_extent *extent);
+
+/*
+ * qc_extent_read - read @iter.bi_size bytes, not more than @extent->len, of what was found at @pos; an
+ * extent that is not DATA or COMPRESSED reads as zeroes.  As long as the look-up holds.  Sleeps.
+ */
+int qc_extent_read(const struct qc_extent *extent, u64 pos, const struct bio_vec *bvec,
+		   struct bvec_iter iter);
 
 /* Read @iter->bi_size bytes at @pos.  Process context, sleeps. */
 int qc_chain_read(struct qc_chain *chain, u64 pos, const struct bio_vec *bvec,

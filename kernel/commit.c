@@ -279,14 +279,14 @@ static void batch_start(struct qc_image *image, struct list_head *freed)
 	atomic_inc(&image->batches);
 	batch = kmalloc(sizeof(*batch), GFP_NOIO);
 	if (!batch) {
-		synchronize_srcu(&image->in_flight);
+		synchronize_srcu(image->in_flight);
 		release_all(image, freed);
 		return;
 	}
 	batch->image = image;
 	INIT_WORK(&batch->work, batch_work);
 	list_replace(freed, &batch->freed);
-	call_srcu(&image->in_flight, &batch->rcu, batch_grace_over);
+	call_srcu(image->in_flight, &batch->rcu, batch_grace_over);
 }
 
 static bool has_dirty(const struct qc_image *image)
@@ -444,13 +444,12 @@ int qc_writer_open(struct qc_image *image)
 
 	image->bounce = kmalloc(BOUNCE_BYTES, GFP_KERNEL);
 	image->wq = alloc_workqueue("qchain-image", WQ_MEM_RECLAIM | WQ_UNBOUND, 0);
-	error = image->bounce && image->wq ? init_srcu_struct(&image->in_flight) : -ENOMEM;
+	image->in_flight = &image->writer->in_flight;
+	error = image->bounce && image->wq ? 0 : -ENOMEM;
 	if (!error) {
 		error = qc_refcount_open(image);
-		if (error) {
+		if (error)
 			qc_refcount_close(image);
-			cleanup_srcu_struct(&image->in_flight);
-		}
 	}
 	if (error) {
 		if (image->wq)
@@ -483,8 +482,7 @@ void qc_writer_close(struct qc_image *image)
 			qc_warn("cannot cut an image's file back: error %d", error);
 	}
 
-	srcu_barrier(&image->in_flight);
-	cleanup_srcu_struct(&image->in_flight);
+	srcu_barrier(image->in_flight);
 	list_for_each_entry_safe(freed, next, &image->freed, list)
 		kfree(freed);
 	qc_refcount_close(image);

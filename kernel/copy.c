@@ -67,8 +67,8 @@ static void zero_bvecs(const struct bio_vec *bvec, struct bvec_iter iter)
 	}
 }
 
-static int read_extent(const struct qc_extent *extent, u64 pos, const struct bio_vec *bvec,
-		       struct bvec_iter iter)
+int qc_extent_read(const struct qc_extent *extent, u64 pos, const struct bio_vec *bvec,
+		   struct bvec_iter iter)
 {
 	switch (extent->kind) {
 	case QC_EXTENT_DATA:
@@ -94,14 +94,14 @@ int qc_chain_read(struct qc_chain *chain, u64 pos, const struct bio_vec *bvec,
 		struct bvec_iter part = iter;
 
 		if (tracked)
-			token = qc_in_flight_enter(&chain->top->in_flight);
+			token = qc_in_flight_enter(chain->top->in_flight);
 		error = qc_chain_lookup(chain, pos, iter.bi_size, &extent);
 		if (!error) {
 			part.bi_size = extent.len;
-			error = read_extent(&extent, pos, bvec, part);
+			error = qc_extent_read(&extent, pos, bvec, part);
 		}
 		if (tracked)
-			qc_in_flight_leave(&chain->top->in_flight, token);
+			qc_in_flight_leave(chain->top->in_flight, token);
 		if (!error) {
 			bvec_iter_advance(bvec, &iter, extent.len);
 			pos += extent.len;
@@ -211,7 +211,7 @@ static int gather_copy(struct gather *g, const struct qc_extent *extent, u64 pos
 		part.len = min_t(u64, len - done, PAGE_SIZE);
 		bvec_set_page(&bv, g->pages[g->pages_used++], part.len, 0);
 		iter.bi_size = part.len;
-		error = read_extent(&part, pos + done, &bv, iter);
+		error = qc_extent_read(&part, pos + done, &bv, iter);
 		part.host += part.len;
 		if (!error)
 			error = gather_page(g, bv.bv_page, bv.bv_len, bv.bv_offset);
@@ -251,7 +251,7 @@ static int fill_clusters(struct qc_chain *chain, u64 host, bool fresh, u64 start
 {
 	struct qc_image *top = chain->top;
 	struct gather *g = mempool_alloc(&chain->gathers, GFP_NOIO);
-	int token = qc_in_flight_enter(&top->in_flight);
+	int token = qc_in_flight_enter(top->in_flight);
 	int error;
 
 	g->chain = chain;
@@ -270,7 +270,7 @@ static int fill_clusters(struct qc_chain *chain, u64 host, bool fresh, u64 start
 		error = gather_old(g, chain, pos + len, end - (pos + len));
 	if (!error)
 		error = gather_flush(g);
-	qc_in_flight_leave(&top->in_flight, token);
+	qc_in_flight_leave(top->in_flight, token);
 	gather_free_pages(g);
 	mempool_free(g, &chain->gathers);
 	return error;
@@ -335,9 +335,9 @@ static int write_piece(struct qc_chain *chain, u64 pos, u64 *len, const struct b
 	*len = min3(*len, (u64)WRITE_MAX, table - (pos & (table - 1)));
 	qc_range_lock(top, &range, pos >> top->cluster_bits,
 		      (pos + *len - 1) >> top->cluster_bits);
-	token = qc_in_flight_enter(&top->in_flight);
+	token = qc_in_flight_enter(top->in_flight);
 	error = qc_image_lookup(top, pos, *len, true, &extent);
-	qc_in_flight_leave(&top->in_flight, token);
+	qc_in_flight_leave(top->in_flight, token);
 	if (!error) {
 		*len = extent.len;
 		if (extent.kind == QC_EXTENT_DATA && extent.in_place)
@@ -409,9 +409,9 @@ static int zero_part(struct qc_chain *chain, u64 pos, u64 len)
 	int error, token;
 
 	while (len) {
-		token = qc_in_flight_enter(&chain->top->in_flight);
+		token = qc_in_flight_enter(chain->top->in_flight);
 		error = qc_chain_lookup(chain, pos, len, &extent);
-		qc_in_flight_leave(&chain->top->in_flight, token);
+		qc_in_flight_leave(chain->top->in_flight, token);
 		if (!error && extent.kind != QC_EXTENT_ZERO)
 			error = qc_chain_write(chain, pos, extent.len, NULL, none);
 		if (error)
@@ -558,10 +558,10 @@ static int pull_piece(struct qc_chain *chain, unsigned int upper, u64 first, u64
 	struct qc_extent extent;
 	int error, token;
 
-	token = qc_in_flight_enter(&top->in_flight);
+	token = qc_in_flight_enter(top->in_flight);
 	error = qc_image_lookup(top, pos, min(*count << top->cluster_bits, top->size - pos), true,
 				&extent);
-	qc_in_flight_leave(&top->in_flight, token);
+	qc_in_flight_leave(top->in_flight, token);
 	if (error)
 		return error;
 	*count = DIV_ROUND_UP_ULL(extent.len, qc_cluster_size(top));

@@ -356,12 +356,14 @@ static void image_free(struct qc_image *image)
 	}
 	kvfree(image->l1);
 	qc_store_put(image->store);
+	if (image->writer)
+		qc_device_put(image->writer);
 	kfree(image);
 }
 
 /* An image of which nothing has been read yet. */
 static struct qc_image *image_create(enum qc_format format, struct qc_store *store, bool writable,
-				     char **error)
+				     struct qc_device *device, char **error)
 {
 	struct qc_image *image = kzalloc(sizeof(*image), GFP_KERNEL);
 
@@ -372,6 +374,12 @@ static struct qc_image *image_create(enum qc_format format, struct qc_store *sto
 	image->format = format;
 	image->store = store;
 	image->writable = writable;
+	if (writable) {
+		qc_device_get(device);
+		image->writer = device;
+	} else {
+		image->reader = device;
+	}
 	qc_store_id(store, &image->id);
 	image->remap = qc_store_bdev(store);
 	image->remap_mask = qc_store_align(store) - 1;
@@ -414,28 +422,30 @@ static struct qc_image *registry_find(const struct qc_store_id *id)
 	return NULL;
 }
 
-/* May @md have @image, opened by somebody before, in this way? */
-static int may_share(const struct qc_image *image, enum qc_format format, bool writable,
-		     const struct mapped_device *md, char **error)
+/* May @device have @image, opened by somebody before, in this way? */
+static int may_share(struct qc_image *image, enum qc_format format, bool writable,
+		     const struct qc_device *device, char **error)
 {
 	*error = "image is in use as another format";
 	if (image->format != format)
 		return -EBUSY;
 	*error = "image is attached for writing by another device";
-	if (image->writable && image->writer != md)
+	if (image->writable && image->writer != device)
 		return -EBUSY;
-	*error = "image is in use read-only, and cannot be written at the same time";
-	if (writable && !image->writable)
+	*error = "image is in use read-only by another device, and cannot be written at the same time";
+	if (writable && !image->writable && image->reader != device)
 		return -EBUSY;
+	if (image->reader != device)
+		image->reader = NULL;
 	return 0;
 }
 
 struct qc_image *qc_image_open(enum qc_format format, const char *name, bool writable, bool top,
-			       struct mapped_device *md, char **error)
+			       struct qc_device *device, char **error)
 {
 	struct qc_store *store = qc_store_open(name, writable);
 	struct qc_store_id id;
-	struct qc_image *image;
+	struct qc_image *image, *again = NULL;
 	int r = 0;
 
 	*error = "cannot open a layer's file or device";
@@ -452,16 +462,22 @@ struct qc_image *qc_image_open(enum qc_format format, const char *name, bool wri
 		wait_event(registry_wait, atomic_read(&changes) != seen);
 		mutex_lock(&registry_lock);
 	}
-	if (image) {
-		r = may_share(image, format, writable, md, error);
-	} else {
-		image = image_create(format, store, writable, error);
+	if (image)
+		r = may_share(image, format, writable, device, error);
+	if (image && !r && writable && !image->writable) {
+		/* The second one lies before the first in the list. */
+		again = image;
+		image = NULL;
+	}
+	if (!image) {
+		image = image_create(format, store, writable, device, error);
 		if (IS_ERR(image)) {
 			mutex_unlock(&registry_lock);
 			qc_store_put(store);
+			if (again)
+				qc_image_put(again);
 			return image;
 		}
-		image->writer = writable ? md : NULL;
 		list_add(&image->list, &registry);
 		store = NULL;
 	}
@@ -482,6 +498,8 @@ struct qc_image *qc_image_open(enum qc_format format, const char *name, bool wri
 	mutex_unlock(&registry_lock);
 	if (store)
 		qc_store_put(store);
+	if (again)
+		qc_image_put(again);
 	if (r) {
 		qc_image_put(image);
 		return ERR_PTR(r);

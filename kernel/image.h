@@ -20,9 +20,9 @@
  *			metadata blocks, never across data I/O, never while waiting for space
  *	cache_lock	(cache.c) leaf
  *
- * Not a lock, but held like one: in_flight, an SRCU domain.  Whoever looks a host
- * position up in a writable image and then reads or writes there does both inside one
- * section; the fast path's end in interrupt context.  A freed host cluster gets
+ * Not a lock, but held like one: in_flight, an SRCU domain, of the device that writes the
+ * image.  Whoever looks a host position up in a writable image and then reads or writes there does
+ * both inside one section; the fast path's end in interrupt context.  A freed host cluster gets
  * its refcount lowered, hence can be allocated again, only
  *	(1) after the L2 entry that no longer names it is on stable storage (commit.c), and
  *	(2) after a grace period of in_flight that began after (1).
@@ -42,6 +42,7 @@
 #include <linux/workqueue.h>
 
 #include "cache.h"
+#include "device.h"
 #include "format.h"
 #include "store.h"
 
@@ -137,7 +138,8 @@ struct qc_image {
 	struct list_head list;
 	struct kref kref;
 	bool busy;			/* being opened: not to be used yet */
-	struct mapped_device *writer;	/* the device that may write */
+	struct qc_device *writer;	/* the device that may write; a reference */
+	struct qc_device *reader;	/* not written: the only device that has it, or NULL */
 
 	struct qc_cache cache;		/* by store position >> block_bits */
 
@@ -148,7 +150,7 @@ struct qc_image {
 	u64 *l1;
 
 	/* --- the rest only in a writable qcow2 image --- */
-	struct srcu_struct in_flight;
+	struct srcu_struct *in_flight;	/* the writer's */
 	struct mutex commit_lock;	/* these two: see the top */
 	struct mutex lock;		/* all changes of metadata */
 
@@ -216,7 +218,9 @@ static inline unsigned int qc_block_entry_bits(const struct qc_image *image)
 
 /*
  * qc_image_open - find or open the image that @name (see qc_store_open()) names.
- * @md: the device whose table wants it; with @writable it becomes the one device that may write.
+ * @device: whose table wants it; with @writable it becomes the one device that may write.
+ * An image that only this device has, read-only, is opened a second time: the table in use goes on
+ * with the first, which is closed with it.  Nobody may change the image before.
  * @top: the L1 table is wanted in memory.
  * @error: set to a sentence on failure.
  *
@@ -228,13 +232,19 @@ static inline unsigned int qc_block_entry_bits(const struct qc_image *image)
  * Process context, sleeps; GFP_KERNEL, so not while a device of this module is suspended.
  */
 struct qc_image *qc_image_open(enum qc_format format, const char *name, bool writable, bool top,
-			       struct mapped_device *md, char **error);
+			       struct qc_device *device, char **error);
 
 /* One more reference, for somebody who has one.  Any context. */
 static inline struct qc_image *qc_image_get(struct qc_image *image)
 {
 	kref_get(&image->kref);
 	return image;
+}
+
+/* The same image, perhaps opened twice (see qc_image_open()).  Any context. */
+static inline bool qc_image_same(const struct qc_image *a, const struct qc_image *b)
+{
+	return a == b || (a->format == b->format && a->id.dev == b->id.dev && a->id.ino == b->id.ino);
 }
 
 /*

@@ -27,7 +27,7 @@ static void io_enter(struct qc_io *io, struct qc_image *top)
 {
 	if (!qc_image_tracked(top))
 		return;
-	io->token = qc_in_flight_enter(&top->in_flight);
+	io->token = qc_in_flight_enter(top->in_flight);
 	io->in_flight = true;
 }
 
@@ -36,7 +36,7 @@ static void io_leave(struct qc_io *io, struct qc_image *top)
 	if (!io->in_flight)
 		return;
 	io->in_flight = false;
-	qc_in_flight_leave(&top->in_flight, io->token);
+	qc_in_flight_leave(top->in_flight, io->token);
 }
 
 static void slow_work(struct work_struct *work);

@@ -13,6 +13,8 @@
 #define CHUNKS_A_SECOND	10		/* of a job whose speed is limited */
 #define MAX_JOBS	16		/* of one device */
 #define MAX_ID		63
+#define LANE_PAGES	64		/* what a lane reads at once for a commit */
+#define STEP_MIN	SZ_64K		/* a chunk is a multiple of this, or of a larger cluster */
 
 enum job_state {
 	JOB_RUNNING,
@@ -42,44 +44,40 @@ struct lane {
 	struct delayed_work work;
 	struct qc_job *job;
 	u64 pos, end;			/* what is left of its chunk */
+	struct bio_vec *buffer;		/* LANE_PAGES pages, where the kind needs them */
+};
+
+struct job_kind {
+	const char *name;
+	bool buffered;
+	/* Copy at @lane->pos, at most *@len bytes, a part of a chunk; returns in @len how many. */
+	int (*copy)(struct lane *lane, u64 *len);
 };
 
 struct qc_job {
 	struct list_head list;
 	struct qc_device *device;
 	char id[MAX_ID + 1];
-	struct qc_chain chain;		/* with references of its own */
-	unsigned int upper;		/* backing layers whose data is copied */
+	const struct job_kind *kind;
+	unsigned int layers, top, base;	/* of the table; base == layers: there is none */
 	enum job_policy policy;
+
+	/* Over the images of the live table, with references of its own; see job_bind(). */
+	struct qc_chain chain;		/* what is written: a layer, over those below it */
+	struct qc_backing *source;	/* commit: the layers that are copied */
+
 	struct lane lanes[LANES];
 
 	/* under device->lock */
 	enum job_state state;
 	u64 cursor, len;		/* next chunk; all of it */
+	u64 step;			/* chunks are multiples of it */
 	u64 done;			/* bytes looked at, and copied where they had to be */
 	u64 speed;			/* bytes a second, 0: no limit */
 	u64 not_before;			/* ktime ns, what the speed allows */
 	unsigned int busy;		/* lanes in a chunk */
 	int error;			/* negative errno */
 };
-
-struct qc_device {
-	struct kref kref;
-	struct list_head list;
-	struct mapped_device *md;
-	struct mutex mutex;
-	struct list_head jobs;		/* in the order of their start */
-	unsigned int nr_jobs;
-	struct workqueue_struct *wq;
-	wait_queue_head_t ended;
-
-	spinlock_t lock;
-	bool halted;
-	struct qc_target *target;	/* of the live table, for events */
-};
-
-static DEFINE_MUTEX(devices_lock);
-static LIST_HEAD(devices);
 
 static void raise_event(struct qc_device *device)
 {
@@ -89,6 +87,130 @@ static void raise_event(struct qc_device *device)
 	if (device->target)
 		queue_work(device->target->wq, &device->target->event);
 	spin_unlock_irqrestore(&device->lock, flags);
+}
+
+/* ---- kinds ---- */
+
+/* Top gets what the layers between it and base have. */
+static int stream_copy(struct lane *lane, u64 *len)
+{
+	struct qc_job *job = lane->job;
+
+	return qc_chain_pull(&job->chain, job->base - job->top - 1, lane->pos, len);
+}
+
+/* Base gets what the layers from top to above it have. */
+static int commit_copy(struct lane *lane, u64 *len)
+{
+	struct qc_job *job = lane->job;
+	struct bvec_iter iter = {};
+	struct qc_extent extent;
+	int error;
+
+	error = qc_backing_lookup_upper(job->source, qc_backing_count(job->source), lane->pos, *len,
+					&extent);
+	if (error)
+		return error;
+	*len = extent.len;
+	switch (extent.kind) {
+	case QC_EXTENT_UNALLOCATED:
+		return 0;
+	case QC_EXTENT_ZERO:
+		return qc_chain_zero(&job->chain, lane->pos, *len, false);
+	default:
+		*len = min(*len, (u64)LANE_PAGES << PAGE_SHIFT);
+		iter.bi_size = *len;
+		error = qc_extent_read(&extent, lane->pos, lane->buffer, iter);
+		return error ?: qc_chain_write(&job->chain, lane->pos, *len, lane->buffer, iter);
+	}
+}
+
+static const struct job_kind kinds[] = {
+	{ .name = "stream", .copy = stream_copy },
+	{ .name = "commit", .copy = commit_copy, .buffered = true },
+};
+
+/* ---- binding to a table ---- */
+
+/* Layers @from to @to - 1 of a table, NULL when that is none. */
+static struct qc_backing *layers_get(const struct qc_target *target, unsigned int from,
+				     unsigned int to)
+{
+	struct qc_backing *backing;
+	struct qc_image **images;
+	unsigned int i;
+
+	if (from == to)
+		return NULL;
+	if (from == 1 && to == target->layers)
+		return qc_backing_ref(target->chain.backing);
+	images = kvcalloc(to - from, sizeof(*images), GFP_KERNEL);
+	if (!images)
+		return ERR_PTR(-ENOMEM);
+	for (i = from; i < to; i++)
+		images[i - from] = qc_image_get(qc_target_layer(target, i));
+	backing = qc_backing_get(images, to - from);
+	kvfree(images);
+	return backing;
+}
+
+static void job_unbind(struct qc_job *job)
+{
+	if (job->source)
+		qc_backing_put(job->source);
+	if (job->chain.backing)
+		qc_backing_put(job->chain.backing);
+	if (job->chain.top)
+		qc_image_put(job->chain.top);
+	job->source = NULL;
+	job->chain.backing = NULL;
+	job->chain.top = NULL;
+}
+
+/* Take the images of a table; the old ones, if any, are let go.  On failure nothing is held. */
+static int job_bind(struct qc_job *job, const struct qc_target *target)
+{
+	unsigned int written = job->kind->buffered ? job->base : job->top;
+	struct qc_backing *backing, *source = NULL;
+	struct qc_image *image = qc_image_get(qc_target_layer(target, written));
+
+	backing = layers_get(target, written + 1, target->layers);
+	if (!IS_ERR(backing) && written == job->base)
+		source = layers_get(target, job->top, job->base);
+	job_unbind(job);
+	job->chain.top = image;
+	job->chain.backing = IS_ERR(backing) ? NULL : backing;
+	job->chain.backing_size = job->chain.backing ? qc_backing_size(backing) : 0;
+	job->source = IS_ERR(source) ? NULL : source;
+	if (!IS_ERR(backing) && !IS_ERR(source))
+		return 0;
+	job_unbind(job);
+	return -ENOMEM;
+}
+
+/* Layer @i of the table that the job is bound to, from its top on. */
+static struct qc_image *job_layer(const struct qc_job *job, unsigned int i)
+{
+	unsigned int written = job->source ? job->base : job->top;
+
+	if (i < written)
+		return qc_backing_layer(job->source, i - job->top);
+	return i == written ? job->chain.top : qc_backing_layer(job->chain.backing, i - written - 1);
+}
+
+/* Go on over another table, if that is possible.  No lane is in a chunk. */
+static int job_rebind(struct qc_job *job, const struct qc_target *target)
+{
+	unsigned int i;
+
+	if (target->layers != job->layers)
+		return -ESTALE;
+	for (i = job->top; i < job->layers; i++)
+		if (!qc_image_same(job_layer(job, i), qc_target_layer(target, i)))
+			return -ESTALE;
+	if (!qc_target_layer(target, job->source ? job->base : job->top)->writable)
+		return -EROFS;
+	return job_bind(job, target);
 }
 
 /* ---- lanes ---- */
@@ -101,7 +223,7 @@ static int copy_some(struct qc_job *job, struct lane *lane)
 	int error = qc_commit_throttle(job->chain.top);
 
 	if (!error)
-		error = qc_chain_pull(&job->chain, job->upper, lane->pos, &len);
+		error = job->kind->copy(lane, &len);
 	if (error)
 		return error;
 	spin_lock_irqsave(&job->device->lock, flags);
@@ -117,12 +239,9 @@ static void job_end(struct qc_job *job)
 	struct qc_device *device = job->device;
 	int error = 0;
 
-	if (job->done == job->len)
+	if (job->done == job->len && job->chain.top)
 		error = qc_commit(job->chain.top);
-	if (job->chain.backing)
-		qc_backing_put(job->chain.backing);
-	qc_image_put(job->chain.top);
-	qc_chain_exit(&job->chain);
+	job_unbind(job);
 
 	spin_lock_irq(&device->lock);
 	job->error = job->error ?: error;
@@ -161,9 +280,8 @@ static bool lane_enter(struct lane *lane, unsigned long *delay, bool *end)
 	}
 	if (lane->pos == lane->end) {
 		if (job->speed)
-			chunk = clamp(div_u64(job->speed, CHUNKS_A_SECOND),
-				      qc_cluster_size(job->chain.top), chunk);
-		chunk = round_up(chunk, qc_cluster_size(job->chain.top));
+			chunk = min(chunk, div_u64(job->speed, CHUNKS_A_SECOND));
+		chunk = max(round_up(chunk, job->step), job->step);
 		lane->pos = job->cursor;
 		lane->end = min(job->cursor + chunk, job->len);
 		job->cursor = lane->end;
@@ -280,68 +398,41 @@ static void job_stop(struct qc_job *job, int error)
 
 static void job_free(struct qc_job *job)
 {
+	unsigned int i, page;
+
 	job_drain(job);
+	for (i = 0; i < LANES; i++) {
+		for (page = 0; job->lanes[i].buffer && page < LANE_PAGES; page++)
+			if (job->lanes[i].buffer[page].bv_page)
+				__free_page(job->lanes[i].buffer[page].bv_page);
+		kfree(job->lanes[i].buffer);
+	}
+	qc_chain_exit(&job->chain);
+	kfree(job);
+}
+
+static void job_remove(struct qc_job *job)
+{
 	list_del(&job->list);
 	job->device->nr_jobs--;
-	kfree(job);
+	job_free(job);
 }
 
 /* ---- the device ---- */
 
-static void device_release(struct kref *kref)
+void qc_jobs_cancel(struct qc_device *device)
 {
-	struct qc_device *device = container_of(kref, struct qc_device, kref);
 	struct qc_job *job, *next;
 
-	list_del(&device->list);
-	mutex_unlock(&devices_lock);
+	mutex_lock(&device->mutex);
 	list_for_each_entry_safe(job, next, &device->jobs, list) {
 		job_stop(job, -ECANCELED);
-		job_free(job);
+		job_remove(job);
 	}
-	destroy_workqueue(device->wq);
-	kfree(device);
+	mutex_unlock(&device->mutex);
 }
 
-void qc_device_put(struct qc_device *device)
-{
-	kref_put_mutex(&device->kref, device_release, &devices_lock);
-}
-
-struct qc_device *qc_device_get(struct mapped_device *md)
-{
-	struct qc_device *device;
-
-	mutex_lock(&devices_lock);
-	list_for_each_entry(device, &devices, list) {
-		if (device->md == md) {
-			kref_get(&device->kref);
-			goto out;
-		}
-	}
-	device = kzalloc(sizeof(*device), GFP_KERNEL);
-	if (!device)
-		goto out;
-	device->wq = alloc_workqueue("qchain-job", WQ_MEM_RECLAIM | WQ_UNBOUND, 0);
-	if (!device->wq) {
-		kfree(device);
-		device = NULL;
-		goto out;
-	}
-	kref_init(&device->kref);
-	device->md = md;
-	mutex_init(&device->mutex);
-	spin_lock_init(&device->lock);
-	INIT_LIST_HEAD(&device->jobs);
-	init_waitqueue_head(&device->ended);
-	device->halted = true;
-	list_add(&device->list, &devices);
-out:
-	mutex_unlock(&devices_lock);
-	return device;
-}
-
-void qc_device_halt(struct qc_device *device)
+void qc_jobs_halt(struct qc_device *device)
 {
 	struct qc_job *job;
 
@@ -354,16 +445,9 @@ void qc_device_halt(struct qc_device *device)
 	mutex_unlock(&device->mutex);
 }
 
-/* Can the job go on over this table?  0 or a negative errno. */
-static int job_fits(const struct qc_job *job, const struct qc_target *target)
+void qc_jobs_start(struct qc_device *device, struct qc_target *target)
 {
-	if (job->chain.top != target->chain.top || job->chain.backing != target->chain.backing)
-		return -ESTALE;
-	return target->read_only ? -EROFS : 0;
-}
-
-void qc_device_start(struct qc_device *device, struct qc_target *target)
-{
+	unsigned int noio = memalloc_noio_save();
 	struct qc_job *job;
 	int error;
 
@@ -372,8 +456,10 @@ void qc_device_start(struct qc_device *device, struct qc_target *target)
 	device->target = target;
 	spin_unlock_irq(&device->lock);
 	list_for_each_entry(job, &device->jobs, list) {
-		error = job_fits(job, target);
-		if (error && job_state(job) < JOB_ENDING)
+		if (job_state(job) >= JOB_ENDING)
+			continue;
+		error = job_rebind(job, target);
+		if (error)
 			job_stop(job, error);
 	}
 	spin_lock_irq(&device->lock);
@@ -383,9 +469,10 @@ void qc_device_start(struct qc_device *device, struct qc_target *target)
 		if (job_state(job) < JOB_ENDING)
 			job_kick(job);
 	mutex_unlock(&device->mutex);
+	memalloc_noio_restore(noio);
 }
 
-void qc_device_forget_target(struct qc_device *device, const struct qc_target *target)
+void qc_jobs_forget_target(struct qc_device *device, const struct qc_target *target)
 {
 	unsigned long flags;
 
@@ -432,41 +519,91 @@ static int parse_option(struct qc_job *job, const char *option)
 	return 0;
 }
 
-/* @base: number of the layer that stays below, the top layer being 0; "-" for none. */
-static int parse_base(const struct qc_target *target, const char *base, unsigned int *upper)
+static int parse_layer(const char *word, unsigned int *layer)
 {
-	unsigned int number = target->layers;
-	int error = 0;
-
-	if (strcmp(base, "-"))
-		error = kstrtouint(base, 10, &number);
-	if (!error && (!number || number > target->layers))
-		error = -EINVAL;
-	*upper = number - 1;
-	return error;
+	return kstrtouint(word, 10, layer);
 }
 
-static void job_add(struct qc_device *device, struct qc_job *job, const struct qc_target *target)
+/* <kind> <top> <base>, the top layer of the table being 0; base "-": all layers are copied. */
+static int parse_what(struct qc_job *job, const struct qc_target *target, char **words)
 {
 	unsigned int i;
+	int error;
 
-	job->device = device;
-	job->chain.top = qc_image_get(target->chain.top);
-	if (target->chain.backing)
-		job->chain.backing = qc_backing_ref(target->chain.backing);
-	job->chain.backing_size = target->chain.backing_size;
-	job->len = job->chain.top->size;
-	job->state = JOB_RUNNING;
-	for (i = 0; i < LANES; i++) {
-		job->lanes[i].job = job;
-		INIT_DELAYED_WORK(&job->lanes[i].work, lane_work);
-	}
-	list_add_tail(&job->list, &device->jobs);
-	device->nr_jobs++;
-	job_kick(job);
+	for (i = 0; i < ARRAY_SIZE(kinds); i++)
+		if (!strcmp(words[0], kinds[i].name))
+			job->kind = &kinds[i];
+	if (!job->kind)
+		return -EINVAL;
+	job->layers = target->layers;
+	job->base = target->layers;
+	error = parse_layer(words[1], &job->top);
+	if (!error && strcmp(words[2], "-"))
+		error = parse_layer(words[2], &job->base);
+	if (error)
+		return error;
+	if (job->top >= job->base || job->base > job->layers)
+		return -EINVAL;
+	return job->kind->buffered && job->base == job->layers ? -EINVAL : 0;
 }
 
-/* job_start <id> stream <base> [<option>...]; under the mutex. */
+/* Can this be done to the images?  They are bound. */
+static int job_check(const struct qc_job *job)
+{
+	const struct qc_image *written = job->chain.top;
+
+	if (!written->writable)
+		return -EROFS;
+	if (!job->source)
+		return written->format == QC_QCOW2 ? 0 : -EOPNOTSUPP;
+	if (!job->top)
+		return -EOPNOTSUPP;
+	return written->size < job->len ? -EFBIG : 0;
+}
+
+static int alloc_buffers(struct qc_job *job)
+{
+	unsigned int i, page;
+
+	for (i = 0; i < LANES; i++) {
+		struct lane *lane = &job->lanes[i];
+
+		if (!job->kind->buffered)
+			break;
+		lane->buffer = kcalloc(LANE_PAGES, sizeof(*lane->buffer), GFP_KERNEL);
+		for (page = 0; lane->buffer && page < LANE_PAGES; page++) {
+			bvec_set_page(&lane->buffer[page], alloc_page(GFP_KERNEL), PAGE_SIZE, 0);
+			if (!lane->buffer[page].bv_page)
+				return -ENOMEM;
+		}
+		if (!lane->buffer)
+			return -ENOMEM;
+	}
+	return 0;
+}
+
+/* Everything that the words demand; on failure job_free() has to follow a job_unbind(). */
+static int job_prepare(struct qc_job *job, const struct qc_target *target, unsigned int argc,
+		       char **argv)
+{
+	unsigned int i;
+	int error;
+
+	error = alloc_buffers(job);
+	if (!error)
+		error = qc_chain_init(&job->chain);
+	for (i = 5; i < argc && !error; i++)
+		error = parse_option(job, argv[i]);
+	if (!error)
+		error = job_bind(job, target);
+	if (error)
+		return error;
+	job->len = job_layer(job, job->top)->size;
+	job->step = max_t(u64, qc_cluster_size(job->chain.top), STEP_MIN);
+	return job_check(job);
+}
+
+/* job_start <id> <kind> <top> <base> [<option>...]; under the mutex. */
 static int job_start(struct qc_target *target, unsigned int argc, char **argv)
 {
 	struct qc_device *device = target->device;
@@ -474,12 +611,10 @@ static int job_start(struct qc_target *target, unsigned int argc, char **argv)
 	unsigned int i;
 	int error;
 
-	if (argc < 4 || !id_ok(argv[1]) || strcmp(argv[2], "stream"))
+	if (argc < 5 || !id_ok(argv[1]))
 		return -EINVAL;
 	if (target->read_only)
 		return -EROFS;
-	if (target->chain.top->format != QC_QCOW2)
-		return -EOPNOTSUPP;
 	if (job_find(device, argv[1]))
 		return -EEXIST;
 	if (device->nr_jobs >= MAX_JOBS)
@@ -487,17 +622,27 @@ static int job_start(struct qc_target *target, unsigned int argc, char **argv)
 	job = kzalloc(sizeof(*job), GFP_KERNEL);
 	if (!job)
 		return -ENOMEM;
+	job->device = device;
 	strscpy(job->id, argv[1], sizeof(job->id));
-	error = parse_base(target, argv[3], &job->upper);
-	for (i = 4; i < argc && !error; i++)
-		error = parse_option(job, argv[i]);
-	if (!error)
-		error = qc_chain_init(&job->chain);
-	if (error)
+	for (i = 0; i < LANES; i++) {
+		job->lanes[i].job = job;
+		INIT_DELAYED_WORK(&job->lanes[i].work, lane_work);
+	}
+	error = parse_what(job, target, argv + 2);
+	if (error) {
 		kfree(job);
-	else
-		job_add(device, job, target);
-	return error;
+		return error;
+	}
+	error = job_prepare(job, target, argc, argv);
+	if (error) {
+		job_unbind(job);
+		job_free(job);
+		return error;
+	}
+	list_add_tail(&job->list, &device->jobs);
+	device->nr_jobs++;
+	job_kick(job);
+	return 0;
 }
 
 static int job_set_speed(struct qc_job *job, const char *word)
@@ -539,7 +684,7 @@ static int job_steer(struct qc_job *job, unsigned int argc, char **argv)
 	if (!strcmp(argv[0], "job_forget") && argc == 2) {
 		if (state != JOB_ENDED)
 			return -EBUSY;
-		job_free(job);
+		job_remove(job);
 		return 0;
 	}
 	if (state >= JOB_ENDING)
@@ -589,8 +734,8 @@ size_t qc_job_status(struct qc_device *device, char *result, size_t maxlen, size
 	DMEMIT(" %u", device->nr_jobs);
 	list_for_each_entry(job, &device->jobs, list) {
 		spin_lock_irq(&device->lock);
-		DMEMIT(" %s stream %s %llu/%llu %llu %d", job->id, state_names[job->state],
-		       job->done, job->len, job->speed, -job->error);
+		DMEMIT(" %s %s %s %llu/%llu %llu %d", job->id, job->kind->name,
+		       state_names[job->state], job->done, job->len, job->speed, -job->error);
 		spin_unlock_irq(&device->lock);
 	}
 	mutex_unlock(&device->mutex);

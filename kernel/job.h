@@ -23,31 +23,24 @@
 #ifndef QCHAIN_JOB_H
 #define QCHAIN_JOB_H
 
-#include <linux/device-mapper.h>
-
 #include "chain.h"
 
-struct qc_device;
 struct qc_target;
 
 /*
- * qc_device_get - the device with @md, made when this is its first table.
- * With the last reference to a device its jobs are cancelled and gone.  NULL without memory.
- * Process context, sleep.
+ * qc_jobs_halt, qc_jobs_start - before and after a suspend: jobs stand still from halt to start.
+ * @target: whose table is live from now on.  Jobs go on over its images; a job whose layers are not
+ * all in it, in their old places, ends with -ESTALE, one that may not write any more with
+ * -EROFS.  Process context, sleep; start allocates without I/O.
  */
-struct qc_device *qc_device_get(struct mapped_device *md);
-void qc_device_put(struct qc_device *device);
-
-/*
- * qc_device_halt, qc_device_start - before and after a suspend: jobs stand still from halt to start.
- * @target: whose table is live from now on.  A job over layers that are not those of @target
- * any more ends with -ESTALE, one over a read-only table with -EROFS.  Process context, sleep.
- */
-void qc_device_halt(struct qc_device *device);
-void qc_device_start(struct qc_device *device, struct qc_target *target);
+void qc_jobs_halt(struct qc_device *device);
+void qc_jobs_start(struct qc_device *device, struct qc_target *target);
 
 /* @target is about to go: no more events through it.  Any context. */
-void qc_device_forget_target(struct qc_device *device, const struct qc_target *target);
+void qc_jobs_forget_target(struct qc_device *device, const struct qc_target *target);
+
+/* End all jobs and forget them.  Process context, sleeps. */
+void qc_jobs_cancel(struct qc_device *device);
 
 /*
  * qc_job_message - the messages that begin with job_, see the admin guide.

@@ -22,11 +22,6 @@
 #define MAX_LAYERS	65535U	/* what a map entry of backing.c can name */
 #define TABLE_PATH_MAX	4096
 
-static struct qc_image *target_layer(const struct qc_target *target, unsigned int i)
-{
-	return i ? qc_backing_layer(target->chain.backing, i - 1) : target->chain.top;
-}
-
 /* The table holds the device, too: for its limits, and so that `dmsetup deps` shows it. */
 static int layer_hold_device(struct qc_target *target, unsigned int i,
 			     const struct qc_image *image, qc_blk_mode mode)
@@ -46,7 +41,7 @@ static struct qc_image *layer_open(struct qc_target *target, unsigned int i,
 	const char *format = dm_shift_arg(args);
 	char *name = (char *)dm_shift_arg(args);
 	const char *data = dm_shift_arg(args);
-	bool writable = !i && !target->read_only;
+	bool writable = test_bit(i, target->writable);
 	struct qc_image *image;
 	int error;
 
@@ -58,8 +53,9 @@ static struct qc_image *layer_open(struct qc_target *target, unsigned int i,
 		return ERR_PTR(-EOPNOTSUPP);
 
 	string_unescape_inplace(name, UNESCAPE_OCTAL);
-	image = qc_image_open(!strcmp(format, "raw") ? QC_RAW : QC_QCOW2, name, writable, !i,
-			      dm_table_get_md(target->ti->table), &target->ti->error);
+	image = qc_image_open(!strcmp(format, "raw") ? QC_RAW : QC_QCOW2, name, writable,
+			      !i || writable,
+			      target->device, &target->ti->error);
 	if (IS_ERR(image)) {
 		DMERR("layer %u (%s): %s", i, name, target->ti->error);
 		return image;
@@ -121,17 +117,29 @@ static int open_layers(struct qc_target *target, struct dm_arg_set *args)
 	return error;
 }
 
+/* writable <layer>: a job is going to write to this one, too. */
+static int parse_writable(struct qc_target *target, struct dm_arg_set *args)
+{
+	struct dm_arg layer[] = {
+		{ 1, target->layers - 1, "the feature writable needs the number of a backing layer" },
+	};
+	unsigned int i;
+
+	if (dm_read_arg(layer, args, &i, &target->ti->error))
+		return -EINVAL;
+	__set_bit(i, target->writable);
+	return 0;
+}
+
 static int parse_features(struct qc_target *target, struct dm_arg_set *args)
 {
 	static const struct dm_arg counts[] = {
-		{ 0, 3, "invalid number of features" },
+		{ 0, 3 + 2 * MAX_LAYERS, "invalid number of features" },
 	};
 	struct dm_target *ti = target->ti;
-	unsigned int count;
+	unsigned int count = 0;
 
-	if (!args->argc)
-		return 0;
-	if (dm_read_arg_group(counts, args, &count, &ti->error))
+	if (args->argc && dm_read_arg_group(counts, args, &count, &ti->error))
 		return -EINVAL;
 	while (count--) {
 		const char *feature = dm_shift_arg(args);
@@ -142,13 +150,23 @@ static int parse_features(struct qc_target *target, struct dm_arg_set *args)
 			target->error_if_no_space = true;
 		} else if (!strcmp(feature, "no_discard_passdown")) {
 			target->no_discard_passdown = true;
+		} else if (!strcmp(feature, "writable") && count) {
+			count--;
+			if (parse_writable(target, args))
+				return -EINVAL;
 		} else {
 			ti->error = "unknown feature word";
 			return -EINVAL;
 		}
 	}
 	ti->error = "too many arguments";
-	return args->argc ? -EINVAL : 0;
+	if (args->argc)
+		return -EINVAL;
+	if (target->read_only)
+		bitmap_zero(target->writable, target->layers);
+	else
+		__set_bit(0, target->writable);
+	return 0;
 }
 
 static void target_free(struct qc_target *target)
@@ -157,7 +175,7 @@ static void target_free(struct qc_target *target)
 
 	/* Jobs first, so that the images are closed here and not in one of them. */
 	if (target->device)
-		qc_device_put(target->device);
+		qc_device_put_table(target->device);
 	if (target->chain.top)
 		qc_image_put(target->chain.top);
 	if (target->chain.backing)
@@ -166,6 +184,7 @@ static void target_free(struct qc_target *target)
 		if (target->devices[i])
 			dm_put_device(target->ti, target->devices[i]);
 	kvfree(target->devices);
+	bitmap_free(target->writable);
 	qc_chain_exit(&target->chain);
 	if (target->wq)
 		destroy_workqueue(target->wq);
@@ -197,6 +216,11 @@ static int qchain_ctr(struct dm_target *ti, unsigned int argc, char **argv)
 		error = -EINVAL;
 	}
 	if (!error) {
+		target->writable = bitmap_zalloc(target->layers, GFP_KERNEL);
+		ti->error = "out of memory";
+		error = target->writable ? 0 : -ENOMEM;
+	}
+	if (!error) {
 		/* Features first: how the layers are opened depends on them. */
 		features.argc = args.argc - target->layers * LAYER_ARGS;
 		features.argv = args.argv + target->layers * LAYER_ARGS;
@@ -209,7 +233,7 @@ static int qchain_ctr(struct dm_target *ti, unsigned int argc, char **argv)
 	if (!error) {
 		target->devices = kvcalloc(target->layers, sizeof(*target->devices), GFP_KERNEL);
 		target->wq = alloc_workqueue("qchain-io", WQ_MEM_RECLAIM, 0);
-		target->device = qc_device_get(dm_table_get_md(ti->table));
+		target->device = qc_device_get_table(dm_table_get_md(ti->table));
 		ti->error = "out of memory";
 		error = target->devices && target->wq && target->device ? 0 : -ENOMEM;
 	}
@@ -243,7 +267,7 @@ static void qchain_dtr(struct dm_target *ti)
 {
 	struct qc_target *target = ti->private;
 
-	qc_device_forget_target(target->device, target);
+	qc_jobs_forget_target(target->device, target);
 	cancel_delayed_work_sync(&target->retry);
 	cancel_work_sync(&target->event);
 	target_free(target);
@@ -318,14 +342,16 @@ static size_t emit_layer(char *result, size_t maxlen, size_t sz, const struct qc
 
 static size_t emit_table(struct qc_target *target, char *result, size_t maxlen)
 {
-	unsigned int i, features;
+	unsigned int i, features, lower = bitmap_weight(target->writable, target->layers);
 	size_t sz = 0;
 
 	DMEMIT("%u", target->layers);
 	for (i = 0; i < target->layers; i++)
-		sz = emit_layer(result, maxlen, sz, target_layer(target, i));
+		sz = emit_layer(result, maxlen, sz, qc_target_layer(target, i));
 
-	features = target->read_only + target->error_if_no_space + target->no_discard_passdown;
+	lower -= !target->read_only;
+	features = target->read_only + target->error_if_no_space + target->no_discard_passdown +
+		   2 * lower;
 	if (features)
 		DMEMIT(" %u", features);
 	if (target->read_only)
@@ -334,6 +360,9 @@ static size_t emit_table(struct qc_target *target, char *result, size_t maxlen)
 		DMEMIT(" error_if_no_space");
 	if (target->no_discard_passdown)
 		DMEMIT(" no_discard_passdown");
+	for (i = 1; i < target->layers && lower; i++)
+		if (test_bit(i, target->writable))
+			DMEMIT(" writable %u", i);
 	return sz;
 }
 
@@ -381,7 +410,7 @@ static void qchain_presuspend(struct dm_target *ti)
 {
 	struct qc_target *target = ti->private;
 
-	qc_device_halt(target->device);
+	qc_jobs_halt(target->device);
 	qc_io_stop_waiting(target);
 }
 
@@ -390,25 +419,29 @@ static void qchain_presuspend_undo(struct dm_target *ti)
 	struct qc_target *target = ti->private;
 
 	qc_io_start(target);
-	qc_device_start(target->device, target);
+	qc_jobs_start(target->device, target);
 }
 
 /* Nothing is in flight: have everything on disk while nobody may write. */
 static void qchain_postsuspend(struct dm_target *ti)
 {
 	struct qc_target *target = ti->private;
+	unsigned int i;
 
-	if (!target->read_only && qc_commit_quiesce(target->chain.top))
-		DMERR("cannot write metadata back on suspend; it stays in memory");
+	for_each_set_bit(i, target->writable, target->layers)
+		if (qc_commit_quiesce(qc_target_layer(target, i)))
+			DMERR("cannot write metadata back on suspend; it stays in memory");
 }
 
 static void qchain_resume(struct dm_target *ti)
 {
 	struct qc_target *target = ti->private;
+	unsigned int i;
 
-	target->chain.top->discard_passdown = !target->no_discard_passdown;
+	for_each_set_bit(i, target->writable, target->layers)
+		qc_target_layer(target, i)->discard_passdown = !target->no_discard_passdown;
 	qc_io_start(target);
-	qc_device_start(target->device, target);
+	qc_jobs_start(target->device, target);
 }
 
 static int qchain_iterate_devices(struct dm_target *ti, iterate_devices_callout_fn fn, void *data)
@@ -430,7 +463,7 @@ static unsigned int largest_block(const struct qc_target *target)
 	unsigned int i, block = SECTOR_SIZE;
 
 	for (i = 0; i < target->layers; i++)
-		block = max(block, qc_store_align(target_layer(target, i)->store));
+		block = max(block, qc_store_align(qc_target_layer(target, i)->store));
 	return block;
 }
 

@@ -25,6 +25,7 @@ struct qc_target {
 	 */
 	struct workqueue_struct *wq;
 
+	unsigned long *writable;	/* a bit for each layer that may be written */
 	bool read_only;
 	bool error_if_no_space;
 	bool no_discard_passdown;
@@ -48,6 +49,12 @@ struct qc_io {
 	bool waited;			/* for space */
 	struct qc_store_req req;
 };
+
+/* Layer @i of the table, the top one being 0. */
+static inline struct qc_image *qc_target_layer(const struct qc_target *target, unsigned int i)
+{
+	return i ? qc_backing_layer(target->chain.backing, i - 1) : target->chain.top;
+}
 
 /* ---- io.c ---- */
 

@@ -1,8 +1,8 @@
 #!/bin/bash
 # SPDX-License-Identifier: GPL-2.0-or-later
 #
-# The job that copies backing layers into the top layer while the device is used, alone with
-# dmsetup: what it copies, and how it is steered, interrupted and disturbed.
+# The jobs that copy one layer of a chain into another while the device is used, alone with
+# dmsetup: what they copy, and how they are steered, interrupted and disturbed.
 
 . "$(dirname "$0")/lib.sh"
 . "$(dirname "$0")/chain.sh"
@@ -46,33 +46,40 @@ layer() {
 	awk -v n="$1" '{ print $(5 + 3 * n), $(6 + 3 * n) }' <<< "$TABLE"
 }
 
-# The chain without the layers between the top and number $1 ("-": none below): header and table
-# change in a suspend, as whoever ends a job does it.
+# pivot A B: the chain without the layers between numbers A and B ("-": none stays below A). Header and
+# table change in a suspend, as whoever ends a job does it.
 pivot() {
-	local format path top
+	local format image
 
-	# shellcheck disable=SC2046	# words
-	set -- "$1" $(layer 0)
-	top=$3
+	read -r format image <<< "$(layer "$1")"
 	dmsetup suspend qctest
-	if [ "$1" = - ]; then
-		qemu-img rebase -u -f qcow2 -b '' "$top"
-		TABLE=$(table_of '' qcow2 "$top")
+	if [ "$2" = - ]; then
+		qemu-img rebase -u -f qcow2 -b '' "$image"
 	else
-		read -r format path <<< "$(layer "$1")"
-		qemu-img rebase -u -f qcow2 -b "$path" -F "$format" "$top"
-		TABLE=$(awk -v n="$1" '{ printf "%s %s %s %d", $1, $2, $3, $4 - n + 1
-			for (i = 5; i <= NF; i++) if (i < 8 || i >= 5 + 3 * n) printf " %s", $i }' \
-			<<< "$TABLE")
+		# shellcheck disable=SC2046	# words
+		set -- "$1" "$2" $(layer "$2")
+		qemu-img rebase -u -f qcow2 -b "$4" -F "$3" "$image"
 	fi
+	TABLE=$(awk -v a="$1" -v b="$2" '{
+		if (b == "-")
+			b = $4
+		printf "%s %s %s %d", $1, $2, $3, $4 - (b - a - 1)
+		for (i = 5; i < 5 + 3 * $4; i++)
+			if (i < 8 + 3 * a || i >= 5 + 3 * b)
+				printf " %s", $i
+	}' <<< "$TABLE")
 	dmsetup load qctest --table "$TABLE"
 	dmsetup resume qctest
 }
 
-# streamed PLACES BASE [mkchain OPTION]...: a stream down to layer number BASE under load, the
-# pivot, and more load.
-streamed() {
-	local dirs=() base=$2 name
+# The number of layers.
+depth() {
+	awk '{ print $4 }' <<< "$TABLE"
+}
+
+# chain_in PLACES [mkchain OPTION]...: a chain in directories and on disks.
+chain_in() {
+	local dirs=() name
 
 	for name in $1; do
 		case $name in
@@ -80,17 +87,21 @@ streamed() {
 		*) fresh_dir "$name"; dirs+=("$dir") ;;
 		esac
 	done
-	chain "${@:3}" "${dirs[@]}"
-	[ "$base" != below ] || base=$(($(awk '{ print $4 }' <<< "$TABLE") - 1))
-	attach qctest "$TABLE"
+	chain "${@:2}" "${dirs[@]}"
+}
+
+# under_load COMMAND...: it runs beside random I/O, and both succeed.
+under_load() {
 	random_io --model "$model" --out "$model.new" --seed "$seed" --timeout 240 \
-		--cluster "$CLUSTER" --ops 60 --max-io 262144 /dev/mapper/qctest > "$scratch/out" &
-	message job_start job0 stream "$base"
+		--cluster "$CLUSTER" --ops 40 --max-io 262144 /dev/mapper/qctest > "$scratch/out" &
+	"$@"
 	wait $! || { cat "$scratch/out"; return 1; }
-	ended_well
-	pivot "$base"
-	same_bytes "$model.new" /dev/mapper/qctest
 	mv "$model.new" "$model"
+}
+
+# What is there is right, now and after more load, and in the image.
+still_right() {
+	same_bytes "$model" /dev/mapper/qctest
 	random_io --model "$model" --out "$model.new" --seed "$((seed + 1))" --timeout 240 \
 		--cluster "$CLUSTER" --ops 20 /dev/mapper/qctest > "$scratch/out" ||
 		{ cat "$scratch/out"; return 1; }
@@ -98,6 +109,61 @@ streamed() {
 	detach qctest
 	clean "$TOP"
 	content "$TOP" "$model"
+}
+
+# writable N: a table in which layer N may be written.
+writable() {
+	dmsetup load qctest --table "$TABLE 2 writable $1"
+	dmsetup suspend qctest
+	dmsetup resume qctest
+	[ "$(dmsetup table qctest)" = "$TABLE 2 writable $1" ]
+}
+
+# streamed PLACES TOP BASE [mkchain OPTION]...: a stream into layer TOP down to layer BASE ("below":
+# the lowest) under load, the pivot, and more load.
+streamed() {
+	local top=$2 base=$3
+
+	chain_in "$1" "${@:4}"
+	[ "$base" != below ] || base=$(($(depth) - 1))
+	attach qctest "$TABLE"
+	[ "$top" = 0 ] || writable "$top"
+	under_load message job_start job0 stream "$top" "$base"
+	# shellcheck disable=SC2046	# words
+	BYTES=$(virtual_size $(layer "$top"))
+	ended_well
+	pivot "$top" "$base"
+	[ "$top" = 0 ] || clean_layer "$top"
+	still_right
+}
+
+clean_layer() {
+	local format image
+
+	read -r format image <<< "$(layer "$1")"
+	[ "$format" = raw ] || clean "$image"
+}
+
+# committed PLACES TOP BASE [mkchain OPTION]...: layers TOP to above BASE into layer BASE.
+committed() {
+	local top=$2 base=$3 size format image
+
+	chain_in "$1" "${@:4}"
+	[ "$base" != below ] || base=$(($(depth) - 1))
+	# shellcheck disable=SC2046	# words
+	size=$(virtual_size $(layer "$top"))
+	read -r format image <<< "$(layer "$base")"
+	[ "$(virtual_size "$format" "$image")" -ge "$size" ] ||
+		qemu-img resize -q -f "$format" "$image" "$size"
+	attach qctest "$TABLE"
+	fails message job_start job0 commit "$top" "$base"	# not writable
+	writable "$base"
+	under_load message job_start job0 commit "$top" "$base"
+	BYTES=$size
+	ended_well
+	pivot $((top - 1)) "$base"
+	still_right
+	[ "$format" = raw ] || clean "$image"
 }
 
 # A chain to play with: 8 MiB, two layers, all data in the base.
@@ -126,7 +192,7 @@ steered() {
 
 	two_layers
 	begin=${EPOCHREALTIME/./}
-	message job_start job0 stream - speed=1048576
+	message job_start job0 stream 0 - speed=1048576
 	[ "$(status_field qctest 8)" = 1 ]
 	[ "$(status_field qctest 9)" = job0 ]
 	[ "$(status_field qctest 10)" = stream ]
@@ -155,14 +221,14 @@ steered() {
 
 cancelled() {
 	two_layers
-	message job_start job0 stream - speed=65536
+	message job_start job0 stream 0 - speed=65536
 	message job_cancel job0
 	state_is ended
 	[ "$(error_number)" = 125 ]		# ECANCELED
 	fails message job_pause job0
-	fails message job_start job0 stream -	# the name is taken until it is forgotten
+	fails message job_start job0 stream 0 -	# the name is taken until it is forgotten
 	message job_forget job0
-	message job_start job0 stream -
+	message job_start job0 stream 0 -
 	ended_well
 	all_is_well
 }
@@ -172,32 +238,35 @@ refused_messages() {
 
 	two_layers
 	fails message job_start job0
-	fails message job_start job0 mirror -
+	fails message job_start job0 mirror 0 -
 	fails message job_start job0 stream 0
-	fails message job_start job0 stream 3
-	fails message job_start job0 stream x
-	fails message job_start "a b" stream -
-	fails message job_start "$(printf 'x%.0s' {1..64})" stream -
-	fails message job_start job0 stream - speed=x
-	fails message job_start job0 stream - on_error=perhaps
-	fails message job_start job0 stream - more
+	fails message job_start job0 stream 0 0
+	fails message job_start job0 stream 0 3
+	fails message job_start job0 stream x -
+	fails message job_start job0 stream 0 x
+	fails message job_start job0 stream 1 -		# not writable
+	fails message job_start "a b" stream 0 -
+	fails message job_start "$(printf 'x%.0s' {1..64})" stream 0 -
+	fails message job_start job0 stream 0 - speed=x
+	fails message job_start job0 stream 0 - on_error=perhaps
+	fails message job_start job0 stream 0 - more
 	fails message job_cancel job0
 	fails message job_what job0
 	[ "$(status_field qctest 8)" = 0 ]
-	for i in {1..16}; do message job_start "job$i" stream - speed=1; done
-	fails message job_start job17 stream -
+	for i in {1..16}; do message job_start "job$i" stream 0 - speed=1; done
+	fails message job_start job17 stream 0 -
 	for i in {1..16}; do message job_cancel "job$i"; message job_forget "job$i"; done
 	[ "$(status_field qctest 8)" = 0 ]
-	message job_start job0 stream 2 	# no layer stays, by number
+	message job_start job0 stream 0 2 	# no layer stays, by number
 	ended_well
 	dmsetup load qctest --table "$TABLE 1 read_only"
 	dmsetup suspend qctest
 	dmsetup resume qctest
-	fails message job_start job0 stream -
+	fails message job_start job0 stream 0 -
 	detach qctest
 	TABLE=$(table_of '' raw "$scratch/model")
 	attach qctest "$TABLE"
-	fails message job_start job0 stream -
+	fails message job_start job0 stream 0 -
 	detach qctest
 	content "$TOP" "$model"
 }
@@ -207,7 +276,7 @@ through_tables() {
 	local at i
 
 	two_layers
-	message job_start job0 stream - speed=1024
+	message job_start job0 stream 0 - speed=1024
 	for i in 1 2 3 4 5; do
 		dmsetup load qctest --table "$TABLE"
 		dmsetup suspend qctest
@@ -225,7 +294,7 @@ through_tables() {
 
 other_table() {
 	two_layers
-	message job_start job0 stream - speed=65536
+	message job_start job0 stream 0 - speed=65536
 	qemu-img create -q -f qcow2 -b "$TOP" -F qcow2 "$dir/above"
 	dmsetup load qctest --table "$(table_of '' qcow2 "$dir/above" qcow2 "$TOP" qcow2 "$dir/base")"
 	dmsetup suspend qctest
@@ -238,8 +307,8 @@ other_table() {
 
 removed() {
 	two_layers
-	message job_start job0 stream - speed=65536
-	message job_start job1 stream -
+	message job_start job0 stream 0 - speed=65536
+	message job_start job1 stream 0 -
 	detach qctest
 	clean "$TOP"
 	content "$TOP" "$model"
@@ -257,7 +326,7 @@ with_bad_base() {
 	TABLE=$(table_of '' qcow2 "$TOP" qcow2 /dev/mapper/bad-base)
 	attach qctest "$TABLE"
 	fail_at bad-base $where 65536 error
-	message job_start job0 stream - on_error="$1"
+	message job_start job0 stream 0 - on_error="$1"
 }
 
 bad_base() {
@@ -305,7 +374,7 @@ without_room() {
 	qemu-img create -q -f qcow2 -b "$dir/base" -F qcow2 "$TOP" 8M
 	TABLE=$(table_of '' qcow2 "$TOP" qcow2 "$dir/base")
 	attach qctest "$TABLE"
-	message job_start job0 stream - on_error=enospc
+	message job_start job0 stream 0 - on_error=enospc
 	wait_for 20 state_is stopped
 	[ "$(error_number)" = 28 ]
 	[ "$(status_field qctest 1)" = rw ]
@@ -321,24 +390,38 @@ without_room() {
 
 echo "# seed $seed"
 modprobe dm-flakey || skip_all "there is no dm-flakey"
-plan 20
+plan 30
 bad_disk bad-base 32
 for name in ext4 xfs disk disk-2 disk-3; do place $name; done
 
-try "everything into the top layer, tmpfs" streamed tmpfs - --depth 3 --compression any
-try "everything into the top layer, ext4" streamed ext4 - --depth 3 --raw-base
-try "everything into the top layer, a disk and XFS" streamed "xfs disk" - --depth 2
-try "everything into the top layer, a chain on disks" streamed "tmpfs disk-2" - --depth 2 --cluster 4096
-try "everything, mixed clusters and sizes" streamed tmpfs - --depth 6 --mixed-clusters --mixed-sizes
-try "everything, 512-byte clusters, version 2" \
-	streamed tmpfs - --depth 3 --cluster 512 --version 2 --size 2097152 --mixed-sizes
-try "everything, 2 MiB clusters over others" \
-	streamed tmpfs - --depth 5 --cluster 2097152 --size 16777216 --mixed-clusters --mixed-sizes
-try "everything, a top layer with snapshots" streamed tmpfs - --depth 3 --snapshots 2
-try "down to the base" streamed tmpfs below --depth 4 --mixed-clusters --compression any
-try "down to the base, layers of other sizes" streamed ext4 below --depth 4 --mixed-sizes
-try "down to the base, version 2" streamed tmpfs below --depth 3 --version 2 --mixed-sizes
-try "down to the second layer" streamed tmpfs 2 --depth 5 --mixed-clusters --mixed-sizes --raw-base
+try "stream everything, tmpfs" streamed tmpfs 0 - --depth 3 --compression any
+try "stream everything, ext4" streamed ext4 0 - --depth 3 --raw-base
+try "stream everything, a disk and XFS" streamed "xfs disk" 0 - --depth 2
+try "stream everything, a chain on disks" streamed "tmpfs disk-2" 0 - --depth 2 --cluster 4096
+try "stream everything, mixed clusters and sizes" \
+	streamed tmpfs 0 - --depth 6 --mixed-clusters --mixed-sizes
+try "stream everything, 512-byte clusters, version 2" \
+	streamed tmpfs 0 - --depth 3 --cluster 512 --version 2 --size 2097152 --mixed-sizes
+try "stream everything, 2 MiB clusters over others" \
+	streamed tmpfs 0 - --depth 5 --cluster 2097152 --size 16777216 --mixed-clusters --mixed-sizes
+try "stream everything, a top layer with snapshots" streamed tmpfs 0 - --depth 3 --snapshots 2
+try "stream down to the base" streamed tmpfs 0 below --depth 4 --mixed-clusters --compression any
+try "stream down to the base, other sizes" streamed ext4 0 below --depth 4 --mixed-sizes
+try "stream down to the base, version 2" streamed tmpfs 0 below --depth 3 --version 2 --mixed-sizes
+try "stream down to the second layer" \
+	streamed tmpfs 0 2 --depth 5 --mixed-clusters --mixed-sizes --raw-base
+try "stream into a backing layer" streamed tmpfs 1 - --depth 4 --mixed-clusters --compression any
+try "stream into a backing layer, down to the base" \
+	streamed "ext4 disk" 1 below --depth 5 --mixed-clusters --mixed-sizes
+try "stream into a backing layer, version 2" streamed xfs 2 4 --depth 6 --version 2 --mixed-sizes
+try "commit one layer" committed tmpfs 1 2 --depth 4 --compression any
+try "commit all but the top layer" committed ext4 1 below --depth 5 --mixed-clusters --mixed-sizes
+try "commit into a raw base" committed xfs 1 below --depth 4 --raw-base --mixed-clusters
+try "commit, version 2" committed tmpfs 1 3 --depth 5 --version 2 --mixed-sizes
+try "commit, 512-byte clusters" \
+	committed tmpfs 1 2 --depth 3 --cluster 512 --size 2097152 --mixed-clusters
+try "commit, on disks" committed "disk disk-2 tmpfs" 1 2 --depth 3 --mixed-clusters
+try "commit in the middle" committed tmpfs 2 4 --depth 7 --mixed-clusters --mixed-sizes
 try "pause, resume, speed" steered
 try "cancel" cancelled
 try "messages that are refused" refused_messages

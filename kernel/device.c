@@ -1,0 +1,84 @@
+// SPDX-License-Identifier: GPL-2.0-only
+/* Mapped devices: found, made, gone.  See device.h. */
+#include <linux/slab.h>
+
+#include "device.h"
+#include "job.h"
+
+static DEFINE_MUTEX(devices_lock);
+static LIST_HEAD(devices);
+
+static void device_release(struct kref *kref)
+{
+	struct qc_device *device = container_of(kref, struct qc_device, kref);
+
+	list_del(&device->list);
+	mutex_unlock(&devices_lock);
+	destroy_workqueue(device->wq);
+	cleanup_srcu_struct(&device->in_flight);
+	kfree(device);
+}
+
+void qc_device_get(struct qc_device *device)
+{
+	kref_get(&device->kref);
+}
+
+void qc_device_put(struct qc_device *device)
+{
+	kref_put_mutex(&device->kref, device_release, &devices_lock);
+}
+
+static struct qc_device *new_device(struct mapped_device *md)
+{
+	struct qc_device *device = kzalloc(sizeof(*device), GFP_KERNEL);
+
+	if (!device)
+		return NULL;
+	device->wq = alloc_workqueue("qchain-job", WQ_MEM_RECLAIM | WQ_UNBOUND, 0);
+	if (!device->wq || init_srcu_struct(&device->in_flight)) {
+		if (device->wq)
+			destroy_workqueue(device->wq);
+		kfree(device);
+		return NULL;
+	}
+	kref_init(&device->kref);
+	device->md = md;
+	mutex_init(&device->mutex);
+	INIT_LIST_HEAD(&device->jobs);
+	init_waitqueue_head(&device->ended);
+	spin_lock_init(&device->lock);
+	device->halted = true;
+	list_add(&device->list, &devices);
+	return device;
+}
+
+struct qc_device *qc_device_get_table(struct mapped_device *md)
+{
+	struct qc_device *device, *found = NULL;
+
+	mutex_lock(&devices_lock);
+	list_for_each_entry(device, &devices, list)
+		if (device->md == md)
+			found = device;
+	if (found)
+		kref_get(&found->kref);
+	else
+		found = new_device(md);
+	if (found)
+		found->tables++;
+	mutex_unlock(&devices_lock);
+	return found;
+}
+
+void qc_device_put_table(struct qc_device *device)
+{
+	bool last;
+
+	mutex_lock(&devices_lock);
+	last = !--device->tables;
+	mutex_unlock(&devices_lock);
+	if (last)
+		qc_jobs_cancel(device);
+	qc_device_put(device);
+}
