@@ -432,9 +432,7 @@ int qc_writer_open(struct qc_image *image)
 
 	mutex_init(&image->commit_lock);
 	mutex_init(&image->lock);
-	spin_lock_init(&image->ranges_lock);
-	INIT_LIST_HEAD(&image->ranges);
-	init_waitqueue_head(&image->ranges_wait);
+	qc_ranges_init(&image->ranges);
 	init_waitqueue_head(&image->batches_wait);
 	for (class = 0; class < QC_DIRTY_CLASSES; class++)
 		INIT_LIST_HEAD(&image->dirty[class]);

@@ -333,7 +333,7 @@ static int write_piece(struct qc_chain *chain, u64 pos, u64 *len, const struct b
 	int error, token;
 
 	*len = min3(*len, (u64)WRITE_MAX, table - (pos & (table - 1)));
-	qc_range_lock(top, &range, pos >> top->cluster_bits,
+	qc_range_lock(&top->ranges, &range, pos >> top->cluster_bits,
 		      (pos + *len - 1) >> top->cluster_bits);
 	token = qc_in_flight_enter(top->in_flight);
 	error = qc_image_lookup(top, pos, *len, true, &extent);
@@ -345,7 +345,7 @@ static int write_piece(struct qc_chain *chain, u64 pos, u64 *len, const struct b
 		else
 			error = write_new(chain, &extent, pos, len, bvec, iter);
 	}
-	qc_range_unlock(top, &range);
+	qc_range_unlock(&top->ranges, &range);
 	return error;
 }
 
@@ -395,9 +395,9 @@ static int change_piece(struct qc_chain *chain, enum qc_l2_change what, u64 firs
 	*count = min(*count, BIT_ULL(top->l2_bits) - (first & (BIT_ULL(top->l2_bits) - 1)));
 	if (backed)
 		*count = min(*count, backed_end - first);
-	qc_range_lock(top, &range, first, first + *count - 1);
+	qc_range_lock(&top->ranges, &range, first, first + *count - 1);
 	error = qc_l2_change(top, what, first, *count, 0, backed, &done);
-	qc_range_unlock(top, &range);
+	qc_range_unlock(&top->ranges, &range);
 	return error;
 }
 
@@ -589,9 +589,9 @@ int qc_chain_pull(struct qc_chain *chain, unsigned int upper, u64 pos, u64 *len)
 
 	if (!upper)
 		return 0;
-	qc_range_lock(top, &range, first, first + count - 1);
+	qc_range_lock(&top->ranges, &range, first, first + count - 1);
 	error = pull_piece(chain, upper, first, &count);
-	qc_range_unlock(top, &range);
+	qc_range_unlock(&top->ranges, &range);
 	*len = min(*len, count << top->cluster_bits);
 	return error;
 }

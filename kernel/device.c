@@ -15,6 +15,7 @@ static void device_release(struct kref *kref)
 	list_del(&device->list);
 	mutex_unlock(&devices_lock);
 	destroy_workqueue(device->wq);
+	cleanup_srcu_struct(&device->writers);
 	cleanup_srcu_struct(&device->in_flight);
 	kfree(device);
 }
@@ -35,13 +36,13 @@ static struct qc_device *new_device(struct mapped_device *md)
 
 	if (!device)
 		return NULL;
+	if (init_srcu_struct(&device->in_flight))
+		goto free;
+	if (init_srcu_struct(&device->writers))
+		goto cleanup_in_flight;
 	device->wq = alloc_workqueue("qchain-job", WQ_MEM_RECLAIM | WQ_UNBOUND, 0);
-	if (!device->wq || init_srcu_struct(&device->in_flight)) {
-		if (device->wq)
-			destroy_workqueue(device->wq);
-		kfree(device);
-		return NULL;
-	}
+	if (!device->wq)
+		goto cleanup_writers;
 	kref_init(&device->kref);
 	device->md = md;
 	mutex_init(&device->mutex);
@@ -51,6 +52,14 @@ static struct qc_device *new_device(struct mapped_device *md)
 	device->halted = true;
 	list_add(&device->list, &devices);
 	return device;
+
+cleanup_writers:
+	cleanup_srcu_struct(&device->writers);
+cleanup_in_flight:
+	cleanup_srcu_struct(&device->in_flight);
+free:
+	kfree(device);
+	return NULL;
 }
 
 struct qc_device *qc_device_get_table(struct mapped_device *md)

@@ -27,6 +27,7 @@ struct qc_device {
 	 * writes there, does both inside one section of this domain; see image.h.
 	 */
 	struct srcu_struct in_flight;
+	struct srcu_struct writers;	/* around slow writes, see mirror.h */
 
 	/* job.c, see job.h; the list under mutex */
 	struct mutex mutex;

@@ -12,6 +12,7 @@
  *
  * Locks, outermost first, and what they protect:
  *
+ *	mirror's ranges	(mirror.h) pieces of the disk being written in two places
  *	range lock	(qc_range) guest clusters being changed by a slow write, discard or
  *			zero: held across the data I/O, by a running task only
  *	commit_lock	one commit, or growth of the refcount table, at a time; across I/O
@@ -102,10 +103,16 @@ static inline void qc_count_note(struct qc_count *count, u64 index, bool was, bo
 		count->sum += is - was;
 }
 
-/* A range of guest clusters locked by a slow change. */
+/* A range of guest clusters (or another unit) that is locked, and all that are. */
 struct qc_range {
 	struct list_head list;
 	u64 first, last;
+};
+
+struct qc_ranges {
+	spinlock_t lock;
+	struct list_head list;
+	wait_queue_head_t wait;
 };
 
 struct qc_image {
@@ -184,10 +191,10 @@ struct qc_image {
 	struct workqueue_struct *wq;
 	bool features_written;		/* autoclear bits are cleared on disk */
 
-	/* l2.c */
-	spinlock_t ranges_lock;
-	struct list_head ranges;
-	wait_queue_head_t ranges_wait;
+	struct qc_ranges ranges;	/* guest clusters being changed */
+
+	/* mirror.c: set while writes to this image, as a top layer, go elsewhere, too */
+	struct qc_mirror *mirror;
 
 	/* Set once, never cleared: metadata was found bad; writes fail from then on. */
 	bool corrupt;
@@ -301,9 +308,10 @@ bool qc_image_peek(struct qc_image *image, u64 pos, u64 len, bool write, struct 
 int qc_image_lookup(struct qc_image *image, u64 pos, u64 len, bool write,
 		    struct qc_extent *extent);
 
-/* Lock guest clusters @first...@last against other slow changes.  Process context, sleeps. */
-void qc_range_lock(struct qc_image *image, struct qc_range *range, u64 first, u64 last);
-void qc_range_unlock(struct qc_image *image, struct qc_range *range);
+/* Lock @first...@last against others who do so.  Lock: process context, sleeps. */
+void qc_ranges_init(struct qc_ranges *ranges);
+void qc_range_lock(struct qc_ranges *ranges, struct qc_range *range, u64 first, u64 last);
+void qc_range_unlock(struct qc_ranges *ranges, struct qc_range *range);
 
 /* What is to become of guest clusters. */
 enum qc_l2_change {

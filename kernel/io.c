@@ -19,6 +19,7 @@
 #include <linux/bio.h>
 
 #include "compat.h"
+#include "mirror.h"
 #include "target.h"
 
 #define RETRY_PERIOD	(10 * HZ)
@@ -130,6 +131,8 @@ static bool fast_rw(struct qc_target *target, struct qc_io *io, struct bio *bio,
 	struct qc_extent extent;
 
 	io_enter(io, chain->top);
+	if (write && qc_mirror_wants(chain->top, pos))
+		return false;
 	if (!fast_lookup(chain, pos, bio->bi_iter.bi_size, write, &extent))
 		return false;
 	switch (extent.kind) {
@@ -215,27 +218,31 @@ int qc_io_end(struct dm_target *ti, struct bio *bio, blk_status_t *error)
 	return DM_ENDIO_DONE;
 }
 
+static int slow_change(struct qc_chain *chain, struct bio *bio, u64 pos, u64 len)
+{
+	switch (bio_op(bio)) {
+	case REQ_OP_DISCARD:
+		return qc_chain_discard(chain, pos, len);
+	case REQ_OP_WRITE_ZEROES:
+		return qc_chain_zero(chain, pos, len, bio->bi_opf & REQ_NOUNMAP);
+	default:
+		return len ? qc_chain_write(chain, pos, len, bio->bi_io_vec, bio->bi_iter) : 0;
+	}
+}
+
 static int slow_bio(struct qc_target *target, struct bio *bio)
 {
 	struct qc_chain *chain = &target->chain;
 	u64 pos = (u64)bio->bi_iter.bi_sector << SECTOR_SHIFT;
 	u64 len = bio->bi_iter.bi_size;
-	int error = 0;
+	struct qc_mirror_write write;
+	int error;
 
-	switch (bio_op(bio)) {
-	case REQ_OP_READ:
+	if (bio_op(bio) == REQ_OP_READ)
 		return qc_chain_read(chain, pos, bio->bi_io_vec, bio->bi_iter);
-	case REQ_OP_DISCARD:
-		error = qc_chain_discard(chain, pos, len);
-		break;
-	case REQ_OP_WRITE_ZEROES:
-		error = qc_chain_zero(chain, pos, len, bio->bi_opf & REQ_NOUNMAP);
-		break;
-	default:
-		if (len)
-			error = qc_chain_write(chain, pos, len, bio->bi_io_vec, bio->bi_iter);
-		break;
-	}
+	qc_mirror_begin(&write, chain->top, pos, len);
+	error = slow_change(chain, bio, pos, len);
+	qc_mirror_end(&write, chain->top, bio, error);
 	if (!error && (!len || (bio->bi_opf & REQ_FUA)))
 		error = qc_commit(chain->top);
 	return error;

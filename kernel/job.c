@@ -6,6 +6,7 @@
 
 #include "job.h"
 #include "log.h"
+#include "mirror.h"
 #include "target.h"
 
 #define LANES		2
@@ -13,19 +14,20 @@
 #define CHUNKS_A_SECOND	10		/* of a job whose speed is limited */
 #define MAX_JOBS	16		/* of one device */
 #define MAX_ID		63
-#define LANE_PAGES	64		/* what a lane reads at once for a commit */
+#define SEGMENT		SZ_64M		/* by which the cursor of a mirror moves on */
 #define STEP_MIN	SZ_64K		/* a chunk is a multiple of this, or of a larger cluster */
 
 enum job_state {
 	JOB_RUNNING,
 	JOB_PAUSED,
 	JOB_STOPPED,
+	JOB_READY,
 	JOB_ENDING,
 	JOB_ENDED,
 };
 
 static const char *const state_names[] = {
-	"running", "paused", "stopped", "ending", "ended",
+	"running", "paused", "stopped", "ready", "ending", "ended",
 };
 
 /* What an error of a piece leads to. */
@@ -44,7 +46,7 @@ struct lane {
 	struct delayed_work work;
 	struct qc_job *job;
 	u64 pos, end;			/* what is left of its chunk */
-	struct bio_vec *buffer;		/* LANE_PAGES pages, where the kind needs them */
+	struct bio_vec *buffer;		/* QC_MIRROR_PAGES pages, where the kind needs them */
 };
 
 struct job_kind {
@@ -66,12 +68,20 @@ struct qc_job {
 	struct qc_chain chain;		/* what is written: a layer, over those below it */
 	struct qc_backing *source;	/* commit: the layers that are copied */
 
+	/* An active commit: writes to the device are doubled. */
+	bool mirrors;
+	struct qc_mirror mirror;
+	struct bio_vec *buffer;
+
 	struct lane lanes[LANES];
 
 	/* under device->lock */
 	enum job_state state;
 	u64 cursor, len;		/* next chunk; all of it */
 	u64 step;			/* chunks are multiples of it */
+	u64 limit;			/* no chunk goes beyond: what the mirror covers */
+	bool completing;		/* READY, and the next table is to begin with the base */
+	bool end_taken;			/* somebody ends it */
 	u64 done;			/* bytes looked at, and copied where they had to be */
 	u64 speed;			/* bytes a second, 0: no limit */
 	u64 not_before;			/* ktime ns, what the speed allows */
@@ -103,26 +113,17 @@ static int stream_copy(struct lane *lane, u64 *len)
 static int commit_copy(struct lane *lane, u64 *len)
 {
 	struct qc_job *job = lane->job;
-	struct bvec_iter iter = {};
-	struct qc_extent extent;
+	struct qc_range range;
 	int error;
 
-	error = qc_backing_lookup_upper(job->source, qc_backing_count(job->source), lane->pos, *len,
-					&extent);
-	if (error)
-		return error;
-	*len = extent.len;
-	switch (extent.kind) {
-	case QC_EXTENT_UNALLOCATED:
-		return 0;
-	case QC_EXTENT_ZERO:
-		return qc_chain_zero(&job->chain, lane->pos, *len, false);
-	default:
-		*len = min(*len, (u64)LANE_PAGES << PAGE_SHIFT);
-		iter.bi_size = *len;
-		error = qc_extent_read(&extent, lane->pos, lane->buffer, iter);
-		return error ?: qc_chain_write(&job->chain, lane->pos, *len, lane->buffer, iter);
-	}
+	if (!job->mirrors)
+		return qc_copy_layers(job->source, &job->chain, lane->pos, len, lane->buffer);
+	*len = min(*len, (u64)QC_MIRROR_PAGES << PAGE_SHIFT);
+	qc_range_lock(&job->mirror.ranges, &range, lane->pos >> SECTOR_SHIFT,
+		      (lane->pos + *len - 1) >> SECTOR_SHIFT);
+	error = qc_copy_layers(job->source, &job->chain, lane->pos, len, lane->buffer);
+	qc_range_unlock(&job->mirror.ranges, &range);
+	return error;
 }
 
 static const struct job_kind kinds[] = {
@@ -198,19 +199,32 @@ static struct qc_image *job_layer(const struct qc_job *job, unsigned int i)
 	return i == written ? job->chain.top : qc_backing_layer(job->chain.backing, i - written - 1);
 }
 
+/* Is it the table that a job in READY was told to expect: what was its base is the top layer? */
+static bool job_completed(const struct qc_job *job, const struct qc_target *target)
+{
+	return job->completing && target->layers == job->layers - job->base &&
+	       qc_image_same(job->chain.top, target->chain.top);
+}
+
 /* Go on over another table, if that is possible.  No lane is in a chunk. */
 static int job_rebind(struct qc_job *job, const struct qc_target *target)
 {
+	bool again = false;
 	unsigned int i;
 
 	if (target->layers != job->layers)
 		return -ESTALE;
-	for (i = job->top; i < job->layers; i++)
+	for (i = job->top; i < job->layers; i++) {
 		if (!qc_image_same(job_layer(job, i), qc_target_layer(target, i)))
 			return -ESTALE;
+		again |= job_layer(job, i) != qc_target_layer(target, i);
+	}
 	if (!qc_target_layer(target, job->source ? job->base : job->top)->writable)
 		return -EROFS;
-	return job_bind(job, target);
+	if (!again)
+		return 0;
+	/* The mirror is in use through the old images. */
+	return job->mirrors ? -ESTALE : job_bind(job, target);
 }
 
 /* ---- lanes ---- */
@@ -239,6 +253,8 @@ static void job_end(struct qc_job *job)
 	struct qc_device *device = job->device;
 	int error = 0;
 
+	if (job->mirrors && job->source)
+		qc_mirror_stop(job_layer(job, job->top));
 	if (job->done == job->len && job->chain.top)
 		error = qc_commit(job->chain.top);
 	job_unbind(job);
@@ -251,15 +267,71 @@ static void job_end(struct qc_job *job)
 	raise_event(device);
 }
 
-/* Under the lock.  True: it is for the caller to end the job. */
-static bool job_ending(struct qc_job *job, int error)
+/* Under the lock. */
+static void job_ending(struct qc_job *job, int error)
 {
 	if (job->state >= JOB_ENDING)
-		return false;
+		return;
 	if (error)
 		job->error = error;
 	job->state = JOB_ENDING;
-	return !job->busy;
+}
+
+/* Under the lock.  True, once: it is for the caller to end the job. */
+static bool take_end(struct qc_job *job)
+{
+	if (job->state != JOB_ENDING || job->busy || job->end_taken)
+		return false;
+	job->end_taken = true;
+	return true;
+}
+
+/* The second of two writes has failed: what the base has is of no use any more. */
+static void mirror_failed(struct qc_mirror *mirror, int error)
+{
+	struct qc_job *job = container_of(mirror, struct qc_job, mirror);
+	unsigned long flags;
+
+	spin_lock_irqsave(&job->device->lock, flags);
+	job_ending(job, error);
+	spin_unlock_irqrestore(&job->device->lock, flags);
+	queue_delayed_work(job->device->wq, &job->lanes[0].work, 0);
+}
+
+/* Everything is copied: the end, or for a mirror the moment from which on both are equal. */
+static void job_through(struct qc_job *job)
+{
+	if (job->mirrors && job->state == JOB_RUNNING && !job->error)
+		job->state = JOB_READY;
+	else
+		job_ending(job, 0);
+}
+
+/*
+ * Let the mirror cover more of the disk, if all that it covers is copied or being copied.
+ * True: it is for the caller to end the job.
+ */
+static bool move_mirror(struct qc_job *job)
+{
+	u64 limit = 0;
+	bool end;
+
+	spin_lock_irq(&job->device->lock);
+	if (job->mirrors && job->state == JOB_RUNNING && !job->device->halted &&
+	    job->cursor == job->limit && job->limit < job->len)
+		limit = min(job->limit + SEGMENT, job->len);
+	if (limit)
+		job->busy++;
+	spin_unlock_irq(&job->device->lock);
+	if (!limit)
+		return false;
+	qc_mirror_advance(&job->mirror, job_layer(job, job->top), limit);
+	spin_lock_irq(&job->device->lock);
+	job->limit = limit;
+	job->busy--;
+	end = take_end(job);
+	spin_unlock_irq(&job->device->lock);
+	return end;
 }
 
 /* Enter a chunk: the old one if something is left of it.  False: not now, or no more. */
@@ -267,10 +339,9 @@ static bool lane_enter(struct lane *lane, unsigned long *delay, bool *end)
 {
 	struct qc_job *job = lane->job;
 	u64 now = ktime_get_ns(), chunk = CHUNK;
-	bool enter = false;
+	bool enter = false, ready = false;
 
 	*delay = 0;
-	*end = false;
 	spin_lock_irq(&job->device->lock);
 	if (job->state != JOB_RUNNING || job->device->halted)
 		goto out;
@@ -283,16 +354,23 @@ static bool lane_enter(struct lane *lane, unsigned long *delay, bool *end)
 			chunk = min(chunk, div_u64(job->speed, CHUNKS_A_SECOND));
 		chunk = max(round_up(chunk, job->step), job->step);
 		lane->pos = job->cursor;
-		lane->end = min(job->cursor + chunk, job->len);
+		lane->end = min(job->cursor + chunk, job->limit);
 		job->cursor = lane->end;
 	}
 	enter = lane->pos < lane->end;
-	if (enter)
+	if (enter) {
 		job->busy++;
-	else if (job->done == job->len)
-		*end = job_ending(job, 0);
+	} else if (job->done == job->len) {
+		job_through(job);
+		ready = job->state == JOB_READY;
+	} else if (job->cursor < job->len) {
+		*delay = 1;	/* the other lane is moving the limit */
+	}
 out:
+	*end = take_end(job);
 	spin_unlock_irq(&job->device->lock);
+	if (ready)
+		raise_event(job->device);
 	return enter;
 }
 
@@ -324,7 +402,7 @@ static bool lane_leave(struct lane *lane, u64 moved, int error)
 			job_ending(job, error);
 		}
 	}
-	end = job->state == JOB_ENDING && !job->busy;
+	end = take_end(job);
 	spin_unlock_irq(&job->device->lock);
 	if (stopped)
 		raise_event(job->device);
@@ -340,6 +418,10 @@ static void lane_work(struct work_struct *work)
 	bool end;
 	int error = 0;
 
+	if (move_mirror(job)) {
+		job_end(job);
+		return;
+	}
 	if (!lane_enter(lane, &delay, &end)) {
 		if (end)
 			job_end(job);
@@ -389,24 +471,31 @@ static void job_stop(struct qc_job *job, int error)
 	bool end;
 
 	spin_lock_irq(&job->device->lock);
-	end = job_ending(job, error);
+	job_ending(job, error);
+	end = take_end(job);
 	spin_unlock_irq(&job->device->lock);
 	if (end)
 		job_end(job);
 	wait_event(job->device->ended, job_state(job) == JOB_ENDED);
 }
 
+static void free_buffer(struct bio_vec *buffer)
+{
+	unsigned int page;
+
+	for (page = 0; buffer && page < QC_MIRROR_PAGES && buffer[page].bv_page; page++)
+		__free_page(buffer[page].bv_page);
+	kfree(buffer);
+}
+
 static void job_free(struct qc_job *job)
 {
-	unsigned int i, page;
+	unsigned int i;
 
 	job_drain(job);
-	for (i = 0; i < LANES; i++) {
-		for (page = 0; job->lanes[i].buffer && page < LANE_PAGES; page++)
-			if (job->lanes[i].buffer[page].bv_page)
-				__free_page(job->lanes[i].buffer[page].bv_page);
-		kfree(job->lanes[i].buffer);
-	}
+	for (i = 0; i < LANES; i++)
+		free_buffer(job->lanes[i].buffer);
+	free_buffer(job->buffer);
 	qc_chain_exit(&job->chain);
 	kfree(job);
 }
@@ -459,8 +548,10 @@ void qc_jobs_start(struct qc_device *device, struct qc_target *target)
 		if (job_state(job) >= JOB_ENDING)
 			continue;
 		error = job_rebind(job, target);
+		if (error == -ESTALE && job_completed(job, target))
+			error = 1;
 		if (error)
-			job_stop(job, error);
+			job_stop(job, min(error, 0));
 	}
 	spin_lock_irq(&device->lock);
 	device->halted = false;
@@ -556,29 +647,58 @@ static int job_check(const struct qc_job *job)
 		return -EROFS;
 	if (!job->source)
 		return written->format == QC_QCOW2 ? 0 : -EOPNOTSUPP;
-	if (!job->top)
-		return -EOPNOTSUPP;
 	return written->size < job->len ? -EFBIG : 0;
 }
 
+static struct bio_vec *alloc_buffer(void)
+{
+	struct bio_vec *buffer = kcalloc(QC_MIRROR_PAGES, sizeof(*buffer), GFP_KERNEL);
+	unsigned int page;
+
+	for (page = 0; buffer && page < QC_MIRROR_PAGES; page++) {
+		bvec_set_page(&buffer[page], alloc_page(GFP_KERNEL), PAGE_SIZE, 0);
+		if (!buffer[page].bv_page) {
+			free_buffer(buffer);
+			return NULL;
+		}
+	}
+	return buffer;
+}
+
+/* One for each lane, and one for the mirror. */
 static int alloc_buffers(struct qc_job *job)
 {
-	unsigned int i, page;
+	unsigned int i;
 
+	if (!job->kind->buffered)
+		return 0;
+	job->buffer = alloc_buffer();
 	for (i = 0; i < LANES; i++) {
-		struct lane *lane = &job->lanes[i];
-
-		if (!job->kind->buffered)
-			break;
-		lane->buffer = kcalloc(LANE_PAGES, sizeof(*lane->buffer), GFP_KERNEL);
-		for (page = 0; lane->buffer && page < LANE_PAGES; page++) {
-			bvec_set_page(&lane->buffer[page], alloc_page(GFP_KERNEL), PAGE_SIZE, 0);
-			if (!lane->buffer[page].bv_page)
-				return -ENOMEM;
-		}
-		if (!lane->buffer)
+		job->lanes[i].buffer = alloc_buffer();
+		if (!job->lanes[i].buffer)
 			return -ENOMEM;
 	}
+	return job->buffer ? 0 : -ENOMEM;
+}
+
+/* The commit of a top layer: from now on writes to it are not missed. */
+static int job_start_mirror(struct qc_job *job)
+{
+	struct qc_image *top = job_layer(job, 0);
+
+	if (!qc_image_tracked(top))
+		return -EOPNOTSUPP;
+	if (top->mirror)
+		return -EBUSY;
+	job->mirrors = true;
+	job->limit = 0;
+	qc_ranges_init(&job->mirror.ranges);
+	mutex_init(&job->mirror.buffer_lock);
+	job->mirror.target = &job->chain;
+	job->mirror.source = &job->source;
+	job->mirror.buffer = job->buffer;
+	job->mirror.failed = mirror_failed;
+	qc_mirror_start(&job->mirror, top);
 	return 0;
 }
 
@@ -600,7 +720,11 @@ static int job_prepare(struct qc_job *job, const struct qc_target *target, unsig
 		return error;
 	job->len = job_layer(job, job->top)->size;
 	job->step = max_t(u64, qc_cluster_size(job->chain.top), STEP_MIN);
-	return job_check(job);
+	job->limit = job->len;
+	error = job_check(job);
+	if (!error && job->source && !job->top)
+		error = job_start_mirror(job);
+	return error;
 }
 
 /* job_start <id> <kind> <top> <base> [<option>...]; under the mutex. */
@@ -698,6 +822,11 @@ static int job_steer(struct qc_job *job, unsigned int argc, char **argv)
 		return error;
 	} else if (!strcmp(argv[0], "job_resume") && argc == 2) {
 		error = job_move(job, JOB_PAUSED, JOB_STOPPED, JOB_RUNNING);
+	} else if (!strcmp(argv[0], "job_complete") && argc == 2) {
+		if (state != JOB_READY)
+			return -EBUSY;
+		job->completing = true;
+		return 0;
 	} else if (!strcmp(argv[0], "job_cancel") && argc == 2) {
 		job_stop(job, -ECANCELED);
 		return 0;

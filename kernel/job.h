@@ -5,6 +5,8 @@
  *
  *	RUNNING --pause--> PAUSED --resume--> RUNNING
  *	RUNNING --error, if it is to wait--> STOPPED --resume--> RUNNING
+ *	RUNNING --everything copied, of an active commit--> READY, see mirror.h
+ *	READY --told to complete, a table that begins with the base--> ENDING
  *	any of these --everything copied, error, cancel--> ENDING --> ENDED --forget--> gone
  *
  * A job's lanes are work items that copy a chunk each and queue themselves again.  A lane

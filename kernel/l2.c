@@ -328,42 +328,49 @@ int qc_l2_count(struct qc_image *image, u64 cluster, u64 *sum, u64 *next)
 	return 0;
 }
 
-static bool range_locked(const struct qc_image *image, const struct qc_range *range)
+void qc_ranges_init(struct qc_ranges *ranges)
+{
+	spin_lock_init(&ranges->lock);
+	INIT_LIST_HEAD(&ranges->list);
+	init_waitqueue_head(&ranges->wait);
+}
+
+static bool range_locked(const struct qc_ranges *ranges, const struct qc_range *range)
 {
 	const struct qc_range *other;
 
-	list_for_each_entry(other, &image->ranges, list)
+	list_for_each_entry(other, &ranges->list, list)
 		if (range->first <= other->last && other->first <= range->last)
 			return true;
 	return false;
 }
 
-static bool range_trylock(struct qc_image *image, struct qc_range *range)
+static bool range_trylock(struct qc_ranges *ranges, struct qc_range *range)
 {
-	bool free;
+	bool locked;
 
-	spin_lock(&image->ranges_lock);
-	free = !range_locked(image, range);
-	if (free)
-		list_add(&range->list, &image->ranges);
-	spin_unlock(&image->ranges_lock);
-	return free;
+	spin_lock(&ranges->lock);
+	locked = range_locked(ranges, range);
+	if (!locked)
+		list_add(&range->list, &ranges->list);
+	spin_unlock(&ranges->lock);
+	return !locked;
 }
 
-void qc_range_lock(struct qc_image *image, struct qc_range *range, u64 first, u64 last)
+void qc_range_lock(struct qc_ranges *ranges, struct qc_range *range, u64 first, u64 last)
 {
 	range->first = first;
 	range->last = last;
-	wait_event(image->ranges_wait, range_trylock(image, range));
+	wait_event(ranges->wait, range_trylock(ranges, range));
 }
 
-void qc_range_unlock(struct qc_image *image, struct qc_range *range)
+void qc_range_unlock(struct qc_ranges *ranges, struct qc_range *range)
 {
-	spin_lock(&image->ranges_lock);
+	spin_lock(&ranges->lock);
 	list_del(&range->list);
-	spin_unlock(&image->ranges_lock);
-	if (wq_has_sleeper(&image->ranges_wait))
-		wake_up_all(&image->ranges_wait);
+	spin_unlock(&ranges->lock);
+	if (wq_has_sleeper(&ranges->wait))
+		wake_up_all(&ranges->wait);
 }
 
 /* Copy an L2 table that a snapshot shares.  It is not dirty: only COPIED tables are changed. */

@@ -166,6 +166,107 @@ committed() {
 	[ "$format" = raw ] || clean "$image"
 }
 
+# committed_active PLACES BASE [mkchain OPTION]...: all layers above BASE into it, while much is written,
+# and the base becomes the top layer.
+committed_active() {
+	local base=$2 size format image load
+
+	chain_in "$1" "${@:3}"
+	[ "$base" != below ] || base=$(($(depth) - 1))
+	# shellcheck disable=SC2046	# words
+	size=$(virtual_size $(layer 0))
+	read -r format image <<< "$(layer "$base")"
+	[ "$(virtual_size "$format" "$image")" -ge "$size" ] ||
+		qemu-img resize -q -f "$format" "$image" "$size"
+	attach qctest "$TABLE"
+	writable "$base"
+	random_io --model "$model" --out "$model.new" --seed "$seed" --timeout 240 \
+		--cluster "$CLUSTER" --ops 100 --max-io 262144 /dev/mapper/qctest > "$scratch/out" &
+	load=$!
+	message job_start job0 commit 0 "$base"
+	fails message job_start job1 commit 0 "$base"
+	wait_for 120 state_is ready
+	echo "# ready, and the load $(kill -0 $load 2> /dev/null && echo runs || echo "has ended")"
+	dmsetup suspend qctest
+	dmsetup resume qctest
+	state_is ready
+	wait $load || { cat "$scratch/out"; return 1; }
+	mv "$model.new" "$model"
+
+	message job_complete job0
+	dmsetup suspend qctest
+	TABLE=$(awk -v n="$base" '{
+		printf "%s %s %s %d", $1, $2, $3, $4 - n
+		for (i = 5 + 3 * n; i < 5 + 3 * $4; i++)
+			printf " %s", $i
+	}' <<< "$TABLE")
+	dmsetup load qctest --table "$TABLE"
+	dmsetup resume qctest
+	BYTES=$size
+	ended_well
+	same_bytes "$model" /dev/mapper/qctest
+	random_io --model "$model" --out "$model.new" --seed "$((seed + 1))" --timeout 240 \
+		--cluster "$CLUSTER" --ops 20 /dev/mapper/qctest > "$scratch/out" ||
+		{ cat "$scratch/out"; return 1; }
+	detach qctest
+	clean "$TOP"
+	if [ "$format" = raw ]; then
+		cmp "$image" "$model.new"
+	else
+		clean "$image"
+		content "$image" "$model.new"
+	fi
+}
+
+# An active commit that is not completed: cancelled, overtaken by another table, or in the way of a base
+# that fails.
+not_completed() {
+	local size
+
+	two_layers
+	writable 1
+	message job_start job0 commit 0 1
+	fails message job_complete job1
+	wait_for 60 state_is ready
+	message job_cancel job0
+	state_is ended
+	[ "$(error_number)" = 125 ]
+	message job_forget job0
+
+	message job_start job0 commit 0 1
+	wait_for 60 state_is ready
+	fails message job_pause job0
+	message job_complete job0
+	qemu-img create -q -f qcow2 -b "$TOP" -F qcow2 "$dir/above"
+	dmsetup load qctest --table "$(table_of '' qcow2 "$dir/above" qcow2 "$TOP" qcow2 "$dir/base")"
+	dmsetup suspend qctest
+	dmsetup resume qctest
+	state_is ended
+	[ "$(error_number)" = 116 ]
+	message job_forget job0
+	all_is_well
+
+	two_layers
+	detach qctest
+	dd if="$dir/base" of=/dev/mapper/bad-base bs=64k oflag=direct conv=fsync status=none
+	qemu-img create -q -f qcow2 -b /dev/mapper/bad-base -F qcow2 "$TOP" 8M
+	TABLE=$(table_of '' qcow2 "$TOP" qcow2 /dev/mapper/bad-base)
+	attach qctest "$TABLE"
+	writable 1
+	message job_start job0 commit 0 1
+	wait_for 60 state_is ready
+	fail_at bad-base 0 $((32 * MIB)) error_writes
+	dd if=/dev/urandom of="$scratch/some" bs=64k count=4 status=none
+	dd if="$scratch/some" of=/dev/mapper/qctest bs=64k seek=9 oflag=direct status=none
+	dd if="$scratch/some" of="$model" bs=64k seek=9 conv=notrunc status=none
+	wait_for 20 state_is ended
+	[ "$(error_number)" = 5 ]
+	message job_forget job0
+	fail_at bad-base
+	detach qctest
+	clean "$TOP"
+}
+
 # A chain to play with: 8 MiB, two layers, all data in the base.
 two_layers() {
 	BYTES=$((8 * MIB))
@@ -390,7 +491,7 @@ without_room() {
 
 echo "# seed $seed"
 modprobe dm-flakey || skip_all "there is no dm-flakey"
-plan 30
+plan 36
 bad_disk bad-base 32
 for name in ext4 xfs disk disk-2 disk-3; do place $name; done
 
@@ -422,6 +523,14 @@ try "commit, 512-byte clusters" \
 	committed tmpfs 1 2 --depth 3 --cluster 512 --size 2097152 --mixed-clusters
 try "commit, on disks" committed "disk disk-2 tmpfs" 1 2 --depth 3 --mixed-clusters
 try "commit in the middle" committed tmpfs 2 4 --depth 7 --mixed-clusters --mixed-sizes
+try "active commit" committed_active tmpfs 1 --depth 3 --compression any
+try "active commit of all layers" committed_active ext4 below --depth 5 --mixed-clusters --mixed-sizes
+try "active commit into a raw base" committed_active xfs below --depth 3 --raw-base
+try "active commit, version 2 on disks" \
+	committed_active "disk disk-2 tmpfs" 1 --depth 3 --version mixed --mixed-clusters
+try "active commit, 512-byte clusters" \
+	committed_active tmpfs 1 --depth 2 --cluster 512 --size 2097152
+try "active commit that does not come to that" not_completed
 try "pause, resume, speed" steered
 try "cancel" cancelled
 try "messages that are refused" refused_messages

@@ -89,11 +89,12 @@ swapped() {
 	awk '$1 == "pswpout" { print int($2 / 256) }' /proc/vmstat
 }
 
-# swap_on LAYOUT SIZE: swap on a device whose image lies in a file, or on a disk.
+# swap_on LAYOUT SIZE: swap on a device whose image lies in a file, in one that is all there, or on
+# a disk.
 swap_on() {
 	case $1 in
-	file)
-		qemu-img create -q -f qcow2 "$dir/swap" "$2"
+	file*)
+		qemu-img create -q -f qcow2 -o preallocation="${1#file-}" "$dir/swap" "$2"
 		image=$dir/swap
 		;;
 	disk)
@@ -130,7 +131,8 @@ swapping_group() {
 
 # More than fits into what is left of the machine's: reclaim finds nothing but what it can swap
 # to the chain, and the cache of the file system below. What is left is an estimate of the kernel's,
-# tens of MiB too low at times.
+# tens of MiB too low at times. A file is all there, as a swap file has to be: to make one grow, its
+# file system needs memory, and may wait for it for ever.
 swapping_machine() {
 	swap_on "$1" 250M
 	squeeze 96
@@ -159,7 +161,7 @@ try "the same in a group with 16 MiB" within_bound 1024 in_group 16
 try "the same when the machine has little memory" within_bound_pressed 1024
 try "metadata is given back" given_back
 rm "$dir/big"
-try "swap on a chain in a file, in a group" swapping_group file
-try "swap on a chain in a file, machine without memory" swapping_machine file
+try "swap on a chain in a file, in a group" swapping_group file-off
+try "swap on a chain in a file, machine without memory" swapping_machine file-full
 try "swap on a chain on a disk, machine without memory" swapping_machine disk
 echo "$kib" > $limit

@@ -225,7 +225,7 @@ static bool parse_count(const char **at, char end, u64 *value)
 
 static bool parse_job_state(const char *word, enum qc_job_state *state)
 {
-	static const char *const names[] = { "running", "paused", "stopped", "ending", "ended" };
+	static const char *const names[] = { "running", "paused", "stopped", "ready", "ending", "ended" };
 
 	for (size_t i = 0; i < ARRAY_SIZE(names); i++) {
 		if (!strcmp(word, names[i])) {

@@ -59,6 +59,7 @@ enum qc_job_state {
 	QC_JOB_RUNNING,
 	QC_JOB_PAUSED,		/* by a message */
 	QC_JOB_STOPPED,		/* by an error; waits to be resumed */
+	QC_JOB_READY,		/* an active commit: top and base are equal, and stay so */
 	QC_JOB_ENDING,
 	QC_JOB_ENDED,
 };
