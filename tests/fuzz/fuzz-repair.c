@@ -111,8 +111,11 @@ static void repair(unsigned int what)
 		return;
 	read_top(&after);
 	compare();
-	/* The end of a repair is an update of the header, which may be somebody's L1 table, too. */
-	if (usage.count[0] > 1)
+	/*
+	 * The end of a repair is an update of the header, which may be somebody's L1 table, too; also
+	 * one that the image did not reach to before it grew.
+	 */
+	if (usage.count[0] > 1 || !count_usage() || usage.count[0] > 1)
 		return;
 	FUZZ_MUST(fuzz_check(&checking, &found));
 	FUZZ_MUST(found.corruptions == done.corruptions && found.leaks == done.leaks);
