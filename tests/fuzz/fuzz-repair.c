@@ -15,8 +15,9 @@
 struct usage {
 	struct qc_walk walk;
 	unsigned int bits;
-	u8 count[FUZZ_ROOM >> QC_MIN_CLUSTER_BITS];
-	u8 use[FUZZ_ROOM >> QC_MIN_CLUSTER_BITS];
+	u64 size;		/* of the image */
+	u8 count[2 * FUZZ_ROOM >> QC_MIN_CLUSTER_BITS];
+	u8 use[2 * FUZZ_ROOM >> QC_MIN_CLUSTER_BITS];
 };
 
 struct image {
@@ -41,7 +42,7 @@ static int note_use(struct qc_walk *walk, enum qc_use use, u64 offset, u64 len)
 	u64 last = (offset + len - 1) >> usage.bits;
 
 	(void)walk;
-	if (last << usage.bits >= before.size)
+	if (last << usage.bits >= usage.size)
 		return 1;
 	for (u64 cluster = offset >> usage.bits; cluster <= last; cluster++) {
 		usage.use[cluster] = use;
@@ -59,7 +60,7 @@ static void note_bad(struct qc_walk *walk, enum qc_use use, const char *message)
 }
 
 /* False when the image cannot be walked over. */
-static bool count_usage(void)
+static bool count_usage(const struct image *image)
 {
 	CLEANUP_HEADER struct qc_header *h = NULL;
 	CLEANUP_STORE struct qc_store *store = NULL;
@@ -70,6 +71,7 @@ static bool count_usage(void)
 		return false;
 	memset(&usage, 0, sizeof(usage));
 	usage.bits = h->cluster_bits;
+	usage.size = image->size;
 	usage.walk = (struct qc_walk){
 		.store = store, .header = h, .refcounts = true, .terse = true,
 		.use = note_use, .bad = note_bad,
@@ -107,7 +109,7 @@ static void repair(unsigned int what)
 	struct qc_check_result done, found;
 
 	read_top(&before);
-	if (!count_usage() || !fuzz_check(&repairing, &done))
+	if (!count_usage(&before) || !fuzz_check(&repairing, &done))
 		return;
 	read_top(&after);
 	compare();
@@ -115,7 +117,7 @@ static void repair(unsigned int what)
 	 * The end of a repair is an update of the header, which may be somebody's L1 table, too; also
 	 * one that the image did not reach to before it grew.
 	 */
-	if (usage.count[0] > 1 || !count_usage() || usage.count[0] > 1)
+	if (usage.count[0] > 1 || !count_usage(&after) || usage.count[0] > 1)
 		return;
 	FUZZ_MUST(fuzz_check(&checking, &found));
 	FUZZ_MUST(found.corruptions == done.corruptions && found.leaks == done.leaks);

@@ -87,7 +87,7 @@ chain_in() {
 		*) fresh_dir "$name"; dirs+=("$dir") ;;
 		esac
 	done
-	chain "${@:2}" "${dirs[@]}"
+	chain --ops 20 "${@:2}" "${dirs[@]}"
 }
 
 # under_load COMMAND...: it runs beside random I/O, and both succeed.
