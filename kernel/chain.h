@@ -84,8 +84,8 @@ static inline bool qc_chain_backed(const struct qc_chain *chain, u64 pos)
 int qc_chain_lookup(struct qc_chain *chain, u64 pos, u64 len, struct qc_extent *extent);
 
 /*
- * qc_extent_read - read @iter.bi_size bytes, not more than @extent->len, of what was found at @pos; an
- * extent that is not DATA or COMPRESSED reads as zeroes.  As long as the look-up holds.  Sleeps.
+ * qc_extent_read - read @iter.bi_size bytes, not more than @extent->len, of what was found at @pos;
+ * other than DATA and COMPRESSED, zeroes.  As long as the look-up holds.  Sleeps.
  */
 int qc_extent_read(const struct qc_extent *extent, u64 pos, const struct bio_vec *bvec,
 		   struct bvec_iter iter);
@@ -111,9 +111,10 @@ int qc_chain_discard(struct qc_chain *chain, u64 pos, u64 len);
 int qc_chain_zero(struct qc_chain *chain, u64 pos, u64 len, bool keep);
 
 /*
- * qc_chain_pull - let the top image (qcow2, writable) have what the first @upper backing layers have
- * at @pos, a multiple of its cluster size.  Where it has something of its own already, and where they
- * have nothing, nothing happens; nor where what they have are zeroes and no layer is below them.
+ * qc_chain_pull - let the top image (qcow2, writable) have what the first @upper backing layers
+ * have at @pos, a multiple of its cluster size.  Where it has something of its own already, and
+ * where they have nothing, nothing happens; nor where what they have are zeroes and no layer is
+ * below them.
  * @len: at most so much, not beyond the image's end; returns how much that was.
  * Races with nothing: other changes of the same clusters wait, and reads find the same bytes
  * before and after.  Errors and context as qc_chain_write().

@@ -36,7 +36,7 @@ struct qc_device {
 	struct workqueue_struct *wq;
 	wait_queue_head_t ended;
 
-	spinlock_t lock;
+	spinlock_t lock;		/* states and counts of jobs, and: */
 	bool halted;
 	struct qc_target *target;	/* of the live table, for events */
 };

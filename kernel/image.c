@@ -432,7 +432,7 @@ static int may_share(struct qc_image *image, enum qc_format format, bool writabl
 	*error = "image is attached for writing by another device";
 	if (image->writable && image->writer != device)
 		return -EBUSY;
-	*error = "image is in use read-only by another device, and cannot be written at the same time";
+	*error = "image is in use read-only by another device, and cannot be written";
 	if (writable && !image->writable && image->reader != device)
 		return -EBUSY;
 	if (image->reader != device)

@@ -110,7 +110,7 @@ struct qc_range {
 };
 
 struct qc_ranges {
-	spinlock_t lock;
+	spinlock_t lock;		/* the list */
 	struct list_head list;
 	wait_queue_head_t wait;
 };
@@ -251,7 +251,7 @@ static inline struct qc_image *qc_image_get(struct qc_image *image)
 /* The same image, perhaps opened twice (see qc_image_open()).  Any context. */
 static inline bool qc_image_same(const struct qc_image *a, const struct qc_image *b)
 {
-	return a == b || (a->format == b->format && a->id.dev == b->id.dev && a->id.ino == b->id.ino);
+	return a->format == b->format && a->id.dev == b->id.dev && a->id.ino == b->id.ino;
 }
 
 /*

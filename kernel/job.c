@@ -196,7 +196,9 @@ static struct qc_image *job_layer(const struct qc_job *job, unsigned int i)
 
 	if (i < written)
 		return qc_backing_layer(job->source, i - job->top);
-	return i == written ? job->chain.top : qc_backing_layer(job->chain.backing, i - written - 1);
+	if (i == written)
+		return job->chain.top;
+	return qc_backing_layer(job->chain.backing, i - written - 1);
 }
 
 /* Is it the table that a job in READY was told to expect: what was its base is the top layer? */

@@ -11,8 +11,8 @@
  *
  * A job's lanes are work items that copy a chunk each and queue themselves again.  A lane
  * starts a chunk only in RUNNING, on a device that is not halted (by suspend).  Whoever puts a
- * job into ENDING with no lane in a chunk ends it, else the last lane to leave its chunk does: commits,
- * when all went well, lets go of the chain, says ENDED and raises an event.
+ * job into ENDING with no lane in a chunk ends it, else the last lane to leave its chunk does:
+ * commits, when all went well, lets go of the chain, says ENDED and raises an event.
  *
  * Locks, outermost first:
  *
@@ -46,8 +46,8 @@ void qc_jobs_cancel(struct qc_device *device);
 
 /*
  * qc_job_message - the messages that begin with job_, see the admin guide.
- * 0; -EINVAL (malformed), -EEXIST, -ENOENT, -EBUSY (has not ended), -EROFS, -EOPNOTSUPP, -E2BIG (too
- * many jobs), -ENOMEM.  Process context, sleeps.
+ * 0; -EINVAL (malformed), -EEXIST, -ENOENT, -EBUSY (not in this state), -EROFS, -EOPNOTSUPP,
+ * -EFBIG (longer than the base), -E2BIG (too many jobs), -ENOMEM.  Process context, sleeps.
  */
 int qc_job_message(struct qc_target *target, unsigned int argc, char **argv);
 

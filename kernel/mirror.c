@@ -59,12 +59,12 @@ void qc_mirror_begin(struct qc_mirror_write *write, struct qc_image *top, u64 po
 	write->mirror = NULL;
 	if (!qc_image_tracked(top) || !len)
 		return;
-	write->token = srcu_read_lock(&top->writer->writers);
+	write->token = qc_in_flight_enter(&top->writer->writers);
 	write->pos = pos;
 	write->len = len;
 	write->mirror = smp_load_acquire(&top->mirror);	/* pairs with qc_mirror_start() */
 	if (!write->mirror) {
-		srcu_read_unlock(&top->writer->writers, write->token);
+		qc_in_flight_leave(&top->writer->writers, write->token);
 		return;
 	}
 	qc_range_lock(&write->mirror->ranges, &write->range, pos >> SECTOR_SHIFT,
@@ -104,5 +104,5 @@ void qc_mirror_end(struct qc_mirror_write *write, struct qc_image *top, struct b
 			mirror->failed(mirror, error);
 	}
 	qc_range_unlock(&mirror->ranges, &write->range);
-	srcu_read_unlock(&top->writer->writers, write->token);
+	qc_in_flight_leave(&top->writer->writers, write->token);
 }

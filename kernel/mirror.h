@@ -12,8 +12,8 @@
  *	3. the job copies, holding the range of each piece in the mirror's ranges
  *
  * A slow write to a top layer with a mirror holds its range from before it looks at the cursor
- * until both writes are through.  So it is either seen by the copy or doubled, and the two places get
- * writes to the same bytes in the same order.  Slow writes run inside the device's
+ * until both writes are through.  So it is either seen by the copy or doubled, and the two
+ * places get writes to the same bytes in the same order.  Slow writes run inside the device's
  * SRCU domain "writers": a mirror is in use after a grace period of it, and gone after another.
  *
  * What is discarded or zeroed is not repeated but copied: the second chain may be unlike the
@@ -32,7 +32,7 @@ struct qc_mirror {
 	u64 cursor;			/* bytes; moved by the job alone */
 	struct qc_ranges ranges;	/* in units of a sector */
 	struct qc_chain *target;
-	struct qc_backing **source;	/* the layers above the target, as long as the job has them */
+	struct qc_backing **source;	/* the job's: the layers above the target */
 	struct mutex buffer_lock;	/* of a copy that a discard asks for */
 	struct bio_vec *buffer;		/* QC_MIRROR_PAGES pages */
 	void (*failed)(struct qc_mirror *mirror, int error);	/* must not wait for writes */
@@ -58,9 +58,9 @@ void qc_mirror_stop(struct qc_image *top);
 void qc_mirror_advance(struct qc_mirror *mirror, struct qc_image *top, u64 cursor);
 
 /*
- * qc_copy_layers - write what the first layers of @source have at @pos into the chain @target.
- * All of @source, or nothing where none of them has anything.  @len: at most so much; returns how much
- * was looked at.  @buffer: QC_MIRROR_PAGES pages.  Process context, sleeps, outside in_flight.
+ * qc_copy_layers - write what the layers of @source have at @pos into the chain @target.
+ * Nothing where none of them has anything.  @len: at most so much; returns how much was looked at.
+ * @buffer: QC_MIRROR_PAGES pages.  Process context, sleeps, outside in_flight.
  */
 int qc_copy_layers(struct qc_backing *source, struct qc_chain *target, u64 pos, u64 *len,
 		   struct bio_vec *buffer);

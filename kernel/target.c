@@ -121,7 +121,7 @@ static int open_layers(struct qc_target *target, struct dm_arg_set *args)
 static int parse_writable(struct qc_target *target, struct dm_arg_set *args)
 {
 	struct dm_arg layer[] = {
-		{ 1, target->layers - 1, "the feature writable needs the number of a backing layer" },
+		{ 1, target->layers - 1, "writable needs the number of a backing layer" },
 	};
 	unsigned int i;
 

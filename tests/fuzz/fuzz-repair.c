@@ -114,8 +114,8 @@ static void repair(unsigned int what)
 	read_top(&after);
 	compare();
 	/*
-	 * The end of a repair is an update of the header, which may be somebody's L1 table, too; also
-	 * one that the image did not reach to before it grew.
+	 * The end of a repair is an update of the header, which may be somebody's L1 table, too;
+	 * also one that the image did not reach to before it grew.
 	 */
 	if (usage.count[0] > 1 || !count_usage(&after) || usage.count[0] > 1)
 		return;

@@ -225,7 +225,9 @@ static bool parse_count(const char **at, char end, u64 *value)
 
 static bool parse_job_state(const char *word, enum qc_job_state *state)
 {
-	static const char *const names[] = { "running", "paused", "stopped", "ready", "ending", "ended" };
+	static const char *const names[] = {
+		"running", "paused", "stopped", "ready", "ending", "ended",
+	};
 
 	for (size_t i = 0; i < ARRAY_SIZE(names); i++) {
 		if (!strcmp(word, names[i])) {
@@ -242,8 +244,8 @@ static bool parse_job(const char **at, struct qc_job_status *job)
 	u64 error;
 	int len = 0;
 
-	if (sscanf(*at, "%63[^ ] %15[^ ] %15[^ ] %n", job->id, job->kind, state, &len) != 3 || !len ||
-	    !parse_job_state(state, &job->state))
+	if (sscanf(*at, "%63[^ ] %15[^ ] %15[^ ] %n", job->id, job->kind, state, &len) != 3 ||
+	    !len || !parse_job_state(state, &job->state))
 		return false;
 	*at += len;
 	if (!parse_count(at, '/', &job->done) || !parse_count(at, ' ', &job->length) ||
