@@ -1,0 +1,135 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * The schema: one set of tables that arguments are checked against, that commands are found in and
+ * that query-qmp-schema shows.  A type, command or event that is not in the tables does
+ * not exist; one that is there is both accepted and shown.
+ *
+ * Names, types, defaults and error texts are QAPI's.  Tables are constant and need no
+ * initialisation.  Nothing here does I/O.
+ */
+#ifndef QCHAIN_QAPI_H
+#define QCHAIN_QAPI_H
+
+#include <stdbool.h>
+#include <stddef.h>
+
+#include <json-c/json.h>
+
+enum qapi_meta {
+	QAPI_BUILTIN,
+	QAPI_ENUM,
+	QAPI_ARRAY,
+	QAPI_OBJECT,		/* struct, or flat union when it has a tag */
+	QAPI_ALTERNATE,
+};
+
+enum qapi_builtin {
+	QAPI_STR,
+	QAPI_INT,		/* also int8 ... int64: the range is checked by name */
+	QAPI_NUMBER,
+	QAPI_BOOL,
+	QAPI_NULL,
+	QAPI_ANY,
+};
+
+struct qapi_type;
+
+struct qapi_member {
+	const char *name;	/* NULL ends a table */
+	const struct qapi_type *type;
+	bool optional;
+};
+
+/* What a union has besides its own members for one value of its tag; what an alternate may be. */
+struct qapi_variant {
+	const char *value;	/* of the tag; NULL ends a table.  In an alternate: any word */
+	const struct qapi_type *type;	/* NULL: no more members */
+};
+
+struct qapi_type {
+	const char *name;		/* NULL for an array: "[ELEMENT]" */
+	enum qapi_meta meta;
+	enum qapi_builtin builtin;
+	const char *const *values;	/* QAPI_ENUM, ends with NULL */
+	const struct qapi_type *element;	/* QAPI_ARRAY */
+	const struct qapi_member *members;	/* QAPI_OBJECT: with those of its base */
+	const char *tag;		/* the member whose value selects a variant, or NULL */
+	const struct qapi_variant *variants;	/* QAPI_OBJECT with a tag, QAPI_ALTERNATE */
+};
+
+/* Error classes of the protocol; all but the first exist for the commands that document them. */
+enum qmp_class {
+	QMP_GENERIC_ERROR,
+	QMP_COMMAND_NOT_FOUND,
+	QMP_DEVICE_NOT_ACTIVE,
+	QMP_DEVICE_NOT_FOUND,
+	QMP_KVM_MISSING_CAP,
+};
+
+#define QMP_ERROR_MAX 6400
+
+struct qmp_error {
+	enum qmp_class class;
+	char text[QMP_ERROR_MAX];	/* one line; empty while nothing failed */
+};
+
+/* Fill in @error and return -1, so that "return qmp_fail(...)" reads well. */
+int qmp_fail(struct qmp_error *error, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
+int qmp_fail_class(struct qmp_error *error, enum qmp_class class, const char *fmt, ...)
+	__attribute__((format(printf, 3, 4)));
+
+struct qmp_session;
+
+struct qapi_command {
+	const char *name;
+	const struct qapi_type *arguments;	/* QAPI_OBJECT, or NULL: none */
+	const struct qapi_type *result;		/* NULL: {} */
+	/*
+	 * @arguments has been checked: what is not optional is there, of the right type, and
+	 * nothing else is there.  The callee sets *@result to a new object (left NULL: {}), or returns
+	 * -1 with @error set, having changed nothing.  Runs in the event loop and may sleep on
+	 * local I/O.  @session: who asked; NULL from the command line.
+	 */
+	int (*run)(struct qmp_session *session, struct json_object *arguments,
+		   struct json_object **result, struct qmp_error *error);
+};
+
+struct qapi_event {
+	const char *name;
+	const struct qapi_type *data;		/* QAPI_OBJECT, or NULL: none */
+};
+
+/* Built-in types, by their QAPI names. */
+extern const struct qapi_type qapi_str, qapi_int, qapi_int32, qapi_uint8, qapi_uint16, qapi_uint32,
+	qapi_int64, qapi_uint64, qapi_size, qapi_number, qapi_bool, qapi_null, qapi_any;
+
+/*
+ * The tables of each area, each ended by an entry without a name; qapi_commands[] and
+ * qapi_events[] list the tables and end with NULL.
+ */
+extern const struct qapi_command *const qapi_commands[];
+extern const struct qapi_event *const qapi_events[];
+
+/* NULL when there is none of that name. */
+const struct qapi_command *qapi_find_command(const char *name);
+const struct qapi_event *qapi_find_event(const char *name);
+
+/*
+ * qapi_check - is @value of @type?  Says what is wrong as QEMU does, naming the member by its
+ * path ("file.filename").  Returns 0 or -1.
+ */
+int qapi_check(const struct qapi_type *type, struct json_object *value, struct qmp_error *error);
+
+/* Members of a checked object.  The default is returned when the member is not there. */
+const char *qapi_get_str(struct json_object *object, const char *member, const char *otherwise);
+int64_t qapi_get_int(struct json_object *object, const char *member, int64_t otherwise);
+bool qapi_get_bool(struct json_object *object, const char *member, bool otherwise);
+bool qapi_has(struct json_object *object, const char *member);
+
+/* What query-qmp-schema answers: an array of SchemaInfo over everything the tables name. */
+struct json_object *qapi_introspect(void);
+
+/* Send an event to every session that has finished negotiation.  Takes @data over (NULL: none). */
+void qmp_emit(const char *event, struct json_object *data);
+
+#endif /* QCHAIN_QAPI_H */
