@@ -3,7 +3,7 @@
 help_text := \
 'make                  user space, and the module for the running kernel when its headers are here' '' \
 'make KVER=VERSION     the same with the module for that installed kernel' '' \
-'make userspace        libqchain.a and qchain' '' \
+'make userspace        libqchain.a, qchain and qchaind' '' \
 'make module           the module alone (KVER=; KDIR= for headers elsewhere)' '' \
 'make modules          the module for the kernels of the test VM, 6.12 and 6.1' '' \
 'make module-debug     the module for the debug kernel, which is built when missing' '' \

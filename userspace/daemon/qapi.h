@@ -25,7 +25,7 @@ enum qapi_meta {
 
 enum qapi_builtin {
 	QAPI_STR,
-	QAPI_INT,		/* also int8 ... int64: the range is checked by name */
+	QAPI_INT,		/* all sizes, by their limits */
 	QAPI_NUMBER,
 	QAPI_BOOL,
 	QAPI_NULL,
@@ -38,6 +38,7 @@ struct qapi_member {
 	const char *name;	/* NULL ends a table */
 	const struct qapi_type *type;
 	bool optional;
+	const char *const *features;	/* of the schema, such as "deprecated"; NULL: none */
 };
 
 /* What a union has besides its own members for one value of its tag; what an alternate may be. */
@@ -50,11 +51,15 @@ struct qapi_type {
 	const char *name;		/* NULL for an array: "[ELEMENT]" */
 	enum qapi_meta meta;
 	enum qapi_builtin builtin;
+	int64_t min;			/* QAPI_INT: the least and the greatest value */
+	uint64_t max;
 	const char *const *values;	/* QAPI_ENUM, ends with NULL */
 	const struct qapi_type *element;	/* QAPI_ARRAY */
 	const struct qapi_member *members;	/* QAPI_OBJECT: with those of its base */
 	const char *tag;		/* the member whose value selects a variant, or NULL */
-	const struct qapi_variant *variants;	/* QAPI_OBJECT with a tag, QAPI_ALTERNATE */
+	/* QAPI_OBJECT with a tag: values that are missing have no more members.  QAPI_ALTERNATE. */
+	const struct qapi_variant *variants;
+	const char *const *features;	/* ends with NULL; NULL: none */
 };
 
 /* Error classes of the protocol; all but the first exist for the commands that document them. */
@@ -73,7 +78,13 @@ struct qmp_error {
 	char text[QMP_ERROR_MAX];	/* one line; empty while nothing failed */
 };
 
-/* Fill in @error and return -1, so that "return qmp_fail(...)" reads well. */
+/* The name of a class in the protocol. */
+extern const char *const qmp_class_names[];
+
+/*
+ * Fill in @error and return -1, so that "return qmp_fail(...)" reads well.  What @error said before
+ * is replaced; its own text may be among the arguments.  Control characters become '?'.
+ */
 int qmp_fail(struct qmp_error *error, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
 int qmp_fail_class(struct qmp_error *error, enum qmp_class class, const char *fmt, ...)
 	__attribute__((format(printf, 3, 4)));
@@ -84,11 +95,12 @@ struct qapi_command {
 	const char *name;
 	const struct qapi_type *arguments;	/* QAPI_OBJECT, or NULL: none */
 	const struct qapi_type *result;		/* NULL: {} */
+	const char *const *features;		/* ends with NULL; NULL: none */
 	/*
-	 * @arguments has been checked: what is not optional is there, of the right type, and
-	 * nothing else is there.  The callee sets *@result to a new object (left NULL: {}), or returns
-	 * -1 with @error set, having changed nothing.  Runs in the event loop and may sleep on
-	 * local I/O.  @session: who asked; NULL from the command line.
+	 * @arguments, an object, has been checked: what is not optional is there, of the right
+	 * type, and nothing else is there.  The callee sets *@result to a new object (left NULL:
+	 * {}), or returns -1 with @error set, having changed nothing.  Runs in the event loop and
+	 * may sleep on local I/O.  @session: who asked; NULL from the command line.
 	 */
 	int (*run)(struct qmp_session *session, struct json_object *arguments,
 		   struct json_object **result, struct qmp_error *error);
@@ -99,13 +111,13 @@ struct qapi_event {
 	const struct qapi_type *data;		/* QAPI_OBJECT, or NULL: none */
 };
 
-/* Built-in types, by their QAPI names. */
+/* Built-in types, by their QAPI names.  Unlike QEMU's the unsigned ones take no negative number. */
 extern const struct qapi_type qapi_str, qapi_int, qapi_int32, qapi_uint8, qapi_uint16, qapi_uint32,
 	qapi_int64, qapi_uint64, qapi_size, qapi_number, qapi_bool, qapi_null, qapi_any;
 
 /*
  * The tables of each area, each ended by an entry without a name; qapi_commands[] and
- * qapi_events[] list the tables and end with NULL.
+ * qapi_events[] list the tables and end with NULL.  They are in tables.c, or a test's own.
  */
 extern const struct qapi_command *const qapi_commands[];
 extern const struct qapi_event *const qapi_events[];
@@ -116,11 +128,14 @@ const struct qapi_event *qapi_find_event(const char *name);
 
 /*
  * qapi_check - is @value of @type?  Says what is wrong as QEMU does, naming the member by its
- * path ("file.filename").  Returns 0 or -1.
+ * path ("file.filename"), or, where QEMU does, by its last part.  Returns 0 or -1.
  */
 int qapi_check(const struct qapi_type *type, struct json_object *value, struct qmp_error *error);
 
-/* Members of a checked object.  The default is returned when the member is not there. */
+/*
+ * Members of a checked object.  The default is returned when the member is not there, and for
+ * qapi_get_str() also when it is null.  What is more than INT64_MAX is returned as that.
+ */
 const char *qapi_get_str(struct json_object *object, const char *member, const char *otherwise);
 int64_t qapi_get_int(struct json_object *object, const char *member, int64_t otherwise);
 bool qapi_get_bool(struct json_object *object, const char *member, bool otherwise);
@@ -129,7 +144,18 @@ bool qapi_has(struct json_object *object, const char *member);
 /* What query-qmp-schema answers: an array of SchemaInfo over everything the tables name. */
 struct json_object *qapi_introspect(void);
 
-/* Send an event to every session that has finished negotiation.  Takes @data over (NULL: none). */
+/* For a reference to a JSON value that is dropped at the end of its scope. */
+static inline void qapi_put_json(struct json_object **value)
+{
+	json_object_put(*value);
+}
+
+#define CLEANUP_JSON __attribute__((cleanup(qapi_put_json)))
+
+/*
+ * Send an event of the tables to every session that has finished negotiation.  Takes @data over
+ * (NULL: none).
+ */
 void qmp_emit(const char *event, struct json_object *data);
 
 #endif /* QCHAIN_QAPI_H */

@@ -1,0 +1,16 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+/* What the daemon is made of. */
+#include "part.h"
+#include "qapi.h"
+
+const struct qapi_command *const qapi_commands[] = {
+	NULL
+};
+
+const struct qapi_event *const qapi_events[] = {
+	NULL
+};
+
+const struct daemon_part *const daemon_parts[] = {
+	NULL
+};
