@@ -18,7 +18,7 @@ struct daemon_part {
 	 * before --blockdev and --export are done and before any client is accepted.  On -1 the
 	 * daemon does not start.  May be NULL.
 	 */
-	int (*start)(sd_event *loop, struct qmp_error *error);
+	int (*start)(struct sd_event *loop, struct qmp_error *error);
 	/*
 	 * The daemon is about to end.  @keep: leave devices running as they are, for the next
 	 * daemon to find; this must not fail.  Otherwise take down all that was set up; on -1 with
