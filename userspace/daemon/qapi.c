@@ -1,11 +1,10 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 /* Finding commands and events, and checking arguments against the schema. */
 #include <stdarg.h>
-#include <stdint.h>
 #include <stdio.h>
 #include <string.h>
 
-#include "qapi.h"
+#include "qapi-walk.h"
 
 const char *const qmp_class_names[] = {
 	[QMP_GENERIC_ERROR] = "GenericError",
@@ -67,71 +66,32 @@ const struct qapi_event *qapi_find_event(const char *name)
 	return NULL;
 }
 
-/* Where in the arguments a value is. */
-struct place {
-	const struct place *up;	/* NULL: the arguments themselves */
-	const char *name;	/* NULL: an element of an array */
-	size_t index;
-};
-
-#define PATH_ROOM 1024		/* of a path in an error; longer ones lose their beginning */
-
-struct path {
-	char text[PATH_ROOM];
-};
-
-static const char *path_of(const struct place *place, struct path *path)
+static int fail_type(const struct qapi_place *place, const char *expected, struct qmp_error *error)
 {
-	char *at = path->text + sizeof(path->text) - 1;
-
-	*at = 0;
-	for (; place->up; place = place->up) {
-		char index[24];
-		const char *part = place->name;
-		bool dot = part && place->up->up;
-		size_t len;
-
-		if (!part) {
-			snprintf(index, sizeof(index), "[%zu]", place->index);
-			part = index;
-		}
-		len = strlen(part);
-		if (len + dot > (size_t)(at - path->text))
-			break;
-		at -= len;
-		memcpy(at, part, len);
-		if (dot)
-			*--at = '.';
-	}
-	return at;
-}
-
-static int fail_type(const struct place *place, const char *expected, struct qmp_error *error)
-{
-	struct path path;
+	struct qapi_path path;
 
 	return qmp_fail(error, "Invalid parameter type for '%s', expected: %s",
-			path_of(place, &path), expected);
+			qapi_path_of(place, &path), expected);
 }
 
 /* QEMU names some members without the path to them. */
-static const char *short_path(const struct place *place, struct path *path)
+static const char *short_path(const struct qapi_place *place, struct qapi_path *path)
 {
-	return place->name ? place->name : path_of(place, path);
+	return place->name ? place->name : qapi_path_of(place, path);
 }
 
 static int check_integer(const struct qapi_type *type, struct json_object *value,
-			 const struct place *place, struct qmp_error *error)
+			 const struct qapi_place *place, struct qmp_error *error)
 {
 	bool large = type->max == UINT64_MAX;
 	uint64_t positive;
 	int64_t number;
-	struct path path;
+	struct qapi_path path;
 
 	if (!json_object_is_type(value, json_type_int)) {
 		if (type->min < 0)
 			return fail_type(place, "integer", error);
-		return qmp_fail(error, "Parameter '%s' expects uint64", path_of(place, &path));
+		return qmp_fail(error, "Parameter '%s' expects uint64", qapi_path_of(place, &path));
 	}
 	number = json_object_get_int64(value);
 	positive = json_object_get_uint64(value);
@@ -140,13 +100,13 @@ static int check_integer(const struct qapi_type *type, struct json_object *value
 	if (type->min == INT64_MIN)
 		return fail_type(place, "integer", error);
 	if (large)
-		return qmp_fail(error, "Parameter '%s' expects uint64", path_of(place, &path));
+		return qmp_fail(error, "Parameter '%s' expects uint64", qapi_path_of(place, &path));
 	return qmp_fail(error, "Parameter '%s' expects %s_t", short_path(place, &path),
 			type->name);
 }
 
 static int check_builtin(const struct qapi_type *type, struct json_object *value,
-			 const struct place *place, struct qmp_error *error)
+			 const struct qapi_place *place, struct qmp_error *error)
 {
 	switch (type->builtin) {
 	case QAPI_STR:
@@ -170,9 +130,9 @@ static int check_builtin(const struct qapi_type *type, struct json_object *value
 }
 
 static int check_enum(const struct qapi_type *type, struct json_object *value,
-		      const struct place *place, struct qmp_error *error)
+		      const struct qapi_place *place, struct qmp_error *error)
 {
-	struct path path;
+	struct qapi_path path;
 	const char *word;
 
 	if (!json_object_is_type(value, json_type_string))
@@ -186,15 +146,15 @@ static int check_enum(const struct qapi_type *type, struct json_object *value,
 }
 
 static int check_value(const struct qapi_type *type, struct json_object *value,
-		       const struct place *place, struct qmp_error *error);
+		       const struct qapi_place *place, struct qmp_error *error);
 
 static int check_array(const struct qapi_type *type, struct json_object *value,
-		       const struct place *place, struct qmp_error *error)
+		       const struct qapi_place *place, struct qmp_error *error)
 {
 	if (!json_object_is_type(value, json_type_array))
 		return fail_type(place, "array", error);
 	for (size_t i = 0; i < json_object_array_length(value); i++) {
-		const struct place element = { .up = place, .index = i };
+		const struct qapi_place element = { .up = place, .index = i };
 
 		if (check_value(type->element, json_object_array_get_idx(value, i), &element,
 				error))
@@ -203,23 +163,9 @@ static int check_array(const struct qapi_type *type, struct json_object *value,
 	return 0;
 }
 
-/* The type of the other members for the tag's value, or NULL. */
-static const struct qapi_type *variant_of(const struct qapi_type *type, struct json_object *object)
-{
-	const char *value;
-
-	if (!type->tag)
-		return NULL;
-	value = qapi_get_str(object, type->tag, "");
-	for (const struct qapi_variant *v = type->variants; v && v->value; v++)
-		if (!strcmp(v->value, value))
-			return v->type;
-	return NULL;
-}
-
 static bool has_member(const struct qapi_type *type, struct json_object *object, const char *name)
 {
-	for (; type; type = variant_of(type, object))
+	for (; type; type = qapi_variant_of(type, object))
 		for (const struct qapi_member *m = type->members; m && m->name; m++)
 			if (!strcmp(m->name, name))
 				return true;
@@ -227,87 +173,56 @@ static bool has_member(const struct qapi_type *type, struct json_object *object,
 }
 
 static int check_members(const struct qapi_type *type, struct json_object *value,
-			 const struct place *place, struct qmp_error *error)
+			 const struct qapi_place *place, struct qmp_error *error)
 {
 	for (const struct qapi_member *m = type->members; m && m->name; m++) {
-		const struct place at = { .up = place, .name = m->name };
+		const struct qapi_place at = { .up = place, .name = m->name };
 		struct json_object *member;
-		struct path path;
+		struct qapi_path path;
 
 		if (json_object_object_get_ex(value, m->name, &member)) {
 			if (check_value(m->type, member, &at, error))
 				return -1;
 		} else if (!m->optional) {
-			return qmp_fail(error, "Parameter '%s' is missing", path_of(&at, &path));
+			return qmp_fail(error, "Parameter '%s' is missing",
+					qapi_path_of(&at, &path));
 		}
 	}
 	return 0;
 }
 
 static int check_object(const struct qapi_type *type, struct json_object *value,
-			const struct place *place, struct qmp_error *error)
+			const struct qapi_place *place, struct qmp_error *error)
 {
 	if (!json_object_is_type(value, json_type_object))
 		return fail_type(place, "object", error);
 	/* A type's own members include its tag, which is good when the variant is looked for. */
-	for (const struct qapi_type *t = type; t; t = variant_of(t, value))
+	for (const struct qapi_type *t = type; t; t = qapi_variant_of(t, value))
 		if (check_members(t, value, place, error))
 			return -1;
 	json_object_object_foreach(value, name, member) {
-		const struct place at = { .up = place, .name = name };
-		struct path path;
+		const struct qapi_place at = { .up = place, .name = name };
+		struct qapi_path path;
 
 		(void)member;
 		if (!has_member(type, value, name))
 			return qmp_fail(error, "Parameter '%s' is unexpected",
-					path_of(&at, &path));
+					qapi_path_of(&at, &path));
 	}
 	return 0;
 }
 
-/* Can a value of JSON's @json be of this type? */
-static bool fits(const struct qapi_type *type, json_type json)
-{
-	switch (type->meta) {
-	case QAPI_ENUM:
-		return json == json_type_string;
-	case QAPI_ARRAY:
-		return json == json_type_array;
-	case QAPI_OBJECT:
-		return json == json_type_object;
-	case QAPI_ALTERNATE:
-		return false;
-	case QAPI_BUILTIN:
-		break;
-	}
-	switch (type->builtin) {
-	case QAPI_STR:
-		return json == json_type_string;
-	case QAPI_INT:
-		return json == json_type_int;
-	case QAPI_NUMBER:
-		return json == json_type_int || json == json_type_double;
-	case QAPI_BOOL:
-		return json == json_type_boolean;
-	case QAPI_NULL:
-		return json == json_type_null;
-	case QAPI_ANY:
-		return true;
-	}
-	return false;
-}
-
 static int check_alternate(const struct qapi_type *type, struct json_object *value,
-			   const struct place *place, struct qmp_error *error)
+			   const struct qapi_place *place, struct qmp_error *error)
 {
-	for (const struct qapi_variant *v = type->variants; v->value; v++)
-		if (fits(v->type, json_object_get_type(value)))
-			return check_value(v->type, value, place, error);
-	return fail_type(place, type->name, error);
+	const struct qapi_type *choice = qapi_choice_of(type, json_object_get_type(value));
+
+	return choice ? check_value(choice, value, place, error) :
+	       fail_type(place, type->name, error);
 }
 
 static int check_value(const struct qapi_type *type, struct json_object *value,
-		       const struct place *place, struct qmp_error *error)
+		       const struct qapi_place *place, struct qmp_error *error)
 {
 	switch (type->meta) {
 	case QAPI_BUILTIN:
@@ -326,7 +241,7 @@ static int check_value(const struct qapi_type *type, struct json_object *value,
 
 int qapi_check(const struct qapi_type *type, struct json_object *value, struct qmp_error *error)
 {
-	const struct place root = { 0 };
+	const struct qapi_place root = { 0 };
 
 	return check_value(type, value, &root, error);
 }

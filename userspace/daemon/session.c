@@ -94,8 +94,8 @@ static void append_ascii(struct qmp_session *s, const char *text)
 /* Takes @message over. */
 static void send_message(struct qmp_session *s, struct json_object *message)
 {
-	int flags = JSON_C_TO_STRING_NOSLASHESCAPE | JSON_C_TO_STRING_SPACED |
-		    (s->pretty ? JSON_C_TO_STRING_PRETTY : 0);
+	int flags = JSON_C_TO_STRING_NOSLASHESCAPE |
+		    (s->pretty ? JSON_C_TO_STRING_PRETTY | JSON_C_TO_STRING_SPACED : 0);
 
 	append_ascii(s, json_object_to_json_string_ext(message, flags));
 	append(s, "\r\n", 2);
