@@ -137,6 +137,12 @@ static bool in_string(char c)
 	return (unsigned char)c >= ' ' && (unsigned char)c < 0xfe;
 }
 
+/* What is never in the middle of something, whatever a bad token was meant to be. */
+static bool ends_skipping(char c)
+{
+	return (c && strchr("{}[],:", c)) || (!in_string(c) && c != '\t');
+}
+
 static enum json_item bad(struct qmp_error *error, const char *text)
 {
 	error->class = QMP_GENERIC_ERROR;
@@ -214,7 +220,7 @@ static enum json_item take(struct json_stream *s, char c, bool *again,
 
 	switch (s->state) {
 	case SKIPPING:
-		*again = c && strchr("\r\n{}[],:", c);
+		*again = ends_skipping(c);
 		if (*again)
 			s->state = BETWEEN;
 		return JSON_NOTHING;
