@@ -62,7 +62,7 @@ struct cli_call {
 };
 
 extern const struct cli_command cli_attach, cli_detach, cli_table, cli_create, cli_info,
-	cli_check, cli_tree;
+	cli_check, cli_tree, cli_qmp, cli_events;
 
 /* "qchain: <object>: <message>" on stderr. */
 void cli_warn(const char *object, const char *message);

@@ -26,6 +26,7 @@ enum state {
 };
 
 struct json_stream {
+	size_t limit;
 	enum state state;
 	long braces, brackets;	/* that are open */
 	size_t tokens;
@@ -36,12 +37,13 @@ struct json_stream {
 	size_t len, room;
 };
 
-struct json_stream *json_stream_new(void)
+struct json_stream *json_stream_new(size_t limit)
 {
 	struct json_stream *stream = calloc(1, sizeof(*stream));
 
 	if (!stream)
 		abort();
+	stream->limit = limit;
 	return stream;
 }
 
@@ -199,7 +201,7 @@ static enum json_item token_done(struct json_stream *s, struct json_object **val
 	if (s->braces >= 0 && s->brackets >= 0 && (s->braces || s->brackets)) {
 		if (s->braces + s->brackets > JSON_STREAM_DEPTH)
 			return drop(s, error, "JSON nesting depth limit exceeded");
-		if (s->tokens > JSON_STREAM_TOKENS)
+		if (s->tokens > s->limit / 8)
 			return drop(s, error, "JSON token count limit exceeded");
 		if (dropping)
 			s->len = 0;
@@ -271,7 +273,7 @@ enum json_item json_stream_next(struct json_stream *stream, const char **data, s
 		}
 		if (item != JSON_NOTHING)
 			return item;
-		if (stream->len > JSON_STREAM_BYTES) {
+		if (stream->len > stream->limit) {
 			item = drop(stream, error, "JSON token size limit exceeded");
 			if (item != JSON_NOTHING)
 				return item;

@@ -13,8 +13,6 @@
 
 #include "qapi.h"
 
-#define JSON_STREAM_BYTES (1U << 20)	/* of one value */
-#define JSON_STREAM_TOKENS (128U << 10)	/* of one value: bounds what is made of it */
 #define JSON_STREAM_DEPTH 1024		/* of objects and arrays */
 
 enum json_item {
@@ -25,8 +23,11 @@ enum json_item {
 
 struct json_stream;
 
-/* Never NULL. */
-struct json_stream *json_stream_new(void);
+/*
+ * Never NULL.  @limit: bytes of one value; it has no more tokens than an eighth of that, which
+ * bounds the memory that is made of it.
+ */
+struct json_stream *json_stream_new(size_t limit);
 void json_stream_free(struct json_stream *stream);
 
 /*

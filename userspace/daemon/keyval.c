@@ -372,7 +372,7 @@ int keyval_convert(const struct qapi_type *type, struct json_object **value,
 
 static int parse_json(const char *text, struct json_object **object, struct qmp_error *error)
 {
-	struct json_stream *stream = json_stream_new();
+	struct json_stream *stream = json_stream_new(SIZE_MAX);
 	size_t len = strlen(text);
 	enum json_item item = json_stream_next(stream, &text, &len, object, error);
 

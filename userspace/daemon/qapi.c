@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
-/* Finding commands and events, and checking arguments against the schema. */
+/* Errors, and checking values against the schema. */
 #include <stdarg.h>
 #include <stdio.h>
 #include <string.h>
@@ -46,24 +46,6 @@ int qmp_fail_class(struct qmp_error *error, enum qmp_class class, const char *fm
 	fail(error, class, fmt, args);
 	va_end(args);
 	return -1;
-}
-
-const struct qapi_command *qapi_find_command(const char *name)
-{
-	for (const struct qapi_command *const *table = qapi_commands; *table; table++)
-		for (const struct qapi_command *c = *table; c->name; c++)
-			if (!strcmp(c->name, name))
-				return c;
-	return NULL;
-}
-
-const struct qapi_event *qapi_find_event(const char *name)
-{
-	for (const struct qapi_event *const *table = qapi_events; *table; table++)
-		for (const struct qapi_event *e = *table; e->name; e++)
-			if (!strcmp(e->name, name))
-				return e;
-	return NULL;
 }
 
 static int fail_type(const struct qapi_place *place, const char *expected, struct qmp_error *error)

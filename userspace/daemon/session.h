@@ -16,6 +16,7 @@
 
 #include "qapi.h"
 
+#define QMP_REQUEST_MAX (1U << 20)
 #define QMP_OUTPUT_LOW (64U << 10)
 #define QMP_OUTPUT_HIGH (4U << 20)
 #define QMP_TURN 16		/* requests, after which other clients have theirs */

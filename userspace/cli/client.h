@@ -1,0 +1,52 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/* A connection to the daemon that has finished negotiation. */
+#ifndef QCHAIN_CLIENT_H
+#define QCHAIN_CLIENT_H
+
+#include "cli.h"
+
+struct client;
+
+/* Where the daemon is: @option, else $QCHAIN_SOCKET, else /run/qchain/qmp.sock. */
+const char *client_path(const char *option);
+
+/* Connect and negotiate.  Returns 0 or a negative errno. */
+int client_connect(const char *path, struct client **client, struct qc_error *err);
+void client_close(struct client *client);
+
+/* To wait for messages with poll(). */
+int client_fd(const struct client *client);
+
+/* Send a request.  @request is only borrowed. */
+int client_send(struct client *client, struct json_object *request, struct qc_error *err);
+
+/*
+ * client_receive - the next message, an answer or an event, which the caller then owns.
+ * @wait: else *@message is NULL when there is no complete one yet.
+ */
+int client_receive(struct client *client, bool wait, struct json_object **message,
+		   struct qc_error *err);
+
+/*
+ * client_call - run a command and wait for its answer; events are dropped.
+ * *@result is what it returned, which the caller then owns.  -EREMOTEIO when the daemon refused:
+ * @err has the command and the daemon's words.
+ */
+int client_call(struct client *client, struct json_object *request, struct json_object **result,
+		struct qc_error *err);
+
+/* What a message that is the answer to @command says, as client_call() returns it. */
+int client_result(const char *command, struct json_object *answer, struct json_object **result,
+		  struct qc_error *err);
+
+/* {"execute": @command}, with @arguments, which are taken over, when they are not NULL. */
+struct json_object *client_request(const char *command, struct json_object *arguments);
+
+static inline void client_cleanup(struct client **client)
+{
+	client_close(*client);
+}
+
+#define CLEANUP_CLIENT __attribute__((cleanup(client_cleanup)))
+
+#endif /* QCHAIN_CLIENT_H */
