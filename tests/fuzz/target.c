@@ -2,7 +2,6 @@
 /* The frame of the fuzz targets: the image's file, and the mutator. */
 #include <errno.h>
 #include <fcntl.h>
-#include <stdio.h>
 
 #include "packed.h"
 #include "target.h"
@@ -11,12 +10,6 @@
 
 static u8 bytes[FUZZ_ROOM];
 static struct fuzz_image image = { .bytes = bytes, .room = FUZZ_ROOM };
-
-void fuzz_abort(const char *condition, const char *file, int line)
-{
-	fprintf(stderr, "%s:%d: not true: %s\n", file, line, condition);
-	abort();
-}
 
 void fuzz_judge(int ret, const struct qc_error *err)
 {
