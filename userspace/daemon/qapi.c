@@ -20,9 +20,6 @@ static int fail(struct qmp_error *error, enum qmp_class class, const char *fmt, 
 
 	if (vsnprintf(text, sizeof(text), fmt, args) >= (int)sizeof(text))
 		memcpy(text + sizeof(text) - 4, "...", 4);
-	for (char *c = text; *c; c++)
-		if ((unsigned char)*c < ' ' || *c == 0x7f)
-			*c = '?';
 	error->class = class;
 	memcpy(error->text, text, strlen(text) + 1);
 	return -1;

@@ -75,7 +75,7 @@ enum qmp_class {
 
 struct qmp_error {
 	enum qmp_class class;
-	char text[QMP_ERROR_MAX];	/* one line; empty while nothing failed */
+	char text[QMP_ERROR_MAX];	/* empty while nothing failed */
 };
 
 /* The name of a class in the protocol. */
@@ -83,7 +83,8 @@ extern const char *const qmp_class_names[];
 
 /*
  * Fill in @error and return -1, so that "return qmp_fail(...)" reads well.  What @error said before
- * is replaced; its own text may be among the arguments.  Control characters become '?'.
+ * is replaced; its own text may be among the arguments.  Names in it are as they are: JSON escapes
+ * what would end the line, and log_line() replaces it.
  */
 int qmp_fail(struct qmp_error *error, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
 int qmp_fail_class(struct qmp_error *error, enum qmp_class class, const char *fmt, ...)

@@ -1,0 +1,149 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""What the tests of qchaind on the host share: the daemon, clients, and TAP."""
+
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+import traceback
+
+TOP = os.path.dirname(os.path.dirname(os.path.dirname(os.path.realpath(__file__))))
+PROGRAMS = os.environ.get('QCHAIN_PROGRAMS', os.path.join(TOP, 'build/userspace'))
+QCHAIND = os.path.join(PROGRAMS, 'qchaind')
+QCHAIN = os.path.join(PROGRAMS, 'qchain')
+LIMIT = 60          # seconds until something that does not come is a failure
+
+
+class Failed(Exception):
+    pass
+
+
+def must(condition, what):
+    if not condition:
+        raise Failed(what)
+
+
+def same(got, wanted):
+    must(got == wanted, f'got {got!r}, wanted {wanted!r}')
+
+
+def wait_for(condition, what):
+    end = time.monotonic() + LIMIT
+    while not condition():
+        must(time.monotonic() < end, f'{what}: did not come to be')
+        time.sleep(0.02)
+
+
+def can_connect(path):
+    with socket.socket(socket.AF_UNIX) as s:
+        try:
+            s.connect(path)
+        except OSError:
+            return False
+    return True
+
+
+class Daemon:
+    """qchaind in a directory of its own, with a monitor on qmp.sock."""
+
+    def __init__(self, *options, program=QCHAIND, **popen):
+        self.directory = tempfile.TemporaryDirectory(prefix='qchaind-test.')
+        os.chmod(self.directory.name, 0o755)
+        self.path = os.path.join(self.directory.name, 'qmp.sock')
+        self.log = os.path.join(self.directory.name, 'log')
+        chardev = f'socket,id=m,path={self.path},server=on,wait=off'
+        with open(self.log, 'wb') as log:
+            self.process = subprocess.Popen(
+                [program, '--chardev', chardev, '--monitor', *(options or ['chardev=m'])],
+                stdin=subprocess.DEVNULL, stderr=log, **popen)
+        wait_for(lambda: can_connect(self.path) or self.process.poll() is not None, 'the socket')
+        must(self.process.poll() is None, self.read_log())
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        self.process.kill()
+        self.process.wait()
+        self.directory.cleanup()
+
+    def read_log(self):
+        with open(self.log, encoding='utf-8') as log:
+            return log.read()
+
+    def client(self, **options):
+        return Client(self.path, **options)
+
+    def ended(self):
+        return self.process.wait(LIMIT)
+
+    def memory(self):
+        """Resident, in bytes."""
+        with open(f'/proc/{self.process.pid}/statm', encoding='ascii') as statm:
+            return int(statm.read().split()[1]) * os.sysconf('SC_PAGESIZE')
+
+    def cpu(self):
+        """Seconds."""
+        with open(f'/proc/{self.process.pid}/stat', encoding='ascii') as stat:
+            fields = stat.read().rsplit(')', 1)[1].split()
+        return (int(fields[11]) + int(fields[12])) / os.sysconf('SC_CLK_TCK')
+
+
+class Client:
+    def __init__(self, path, negotiate=True):
+        self.socket = socket.socket(socket.AF_UNIX)
+        self.socket.settimeout(LIMIT)
+        self.socket.connect(path)
+        self.file = self.socket.makefile('rb')
+        if negotiate:
+            must('QMP' in self.receive(), 'no greeting')
+            same(self.call('qmp_capabilities'), {'return': {}})
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        self.close()
+
+    def close(self):
+        self.file.close()
+        self.socket.close()
+
+    def send(self, data):
+        self.socket.sendall(data if isinstance(data, bytes) else json.dumps(data).encode())
+
+    def receive(self):
+        """The next message, None at the end."""
+        line = self.file.readline()
+        if not line:
+            return None
+        must(line.endswith(b'\r\n'), f'no CRLF: {line!r}')
+        return json.loads(line.decode('ascii'))
+
+    def call(self, command, **arguments):
+        self.send({'execute': command, 'arguments': arguments} if arguments else
+                  {'execute': command})
+        return self.receive()
+
+
+def run_tests(tests):
+    """Run functions, each of which is one result; their doc strings say what it is."""
+    status = 0
+    signal.signal(signal.SIGPIPE, signal.SIG_IGN)
+    print(f'1..{len(tests)}')
+    for number, test in enumerate(tests, 1):
+        result, directive = 'ok', ''
+        try:
+            reason = test()
+            if reason:
+                directive = f' # SKIP {reason}'
+        except Exception:       # whatever it is, the other tests go on
+            for line in traceback.format_exc().splitlines():
+                print(f'# {line}')
+            result, status = 'not ok', 1
+        print(f'{result} {number} {test.__doc__}{directive}', flush=True)
+    sys.exit(status)
