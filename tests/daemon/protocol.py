@@ -312,6 +312,23 @@ def passed_sockets():
         same(start('--chardev', 'socket,id=a,fd=none')[0], 1)
 
 
+def notification():
+    """the service manager is told of the beginning and the end"""
+    with Daemon() as d:
+        path = os.path.join(d.directory.name, 'notify')
+        with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as s:
+            s.bind(path)
+            s.settimeout(60)
+            chardev = f'socket,id=m,path={path}.qmp'
+            with subprocess.Popen([QCHAIND, '--chardev', chardev, '--monitor', 'm'],
+                                  env={**os.environ, 'NOTIFY_SOCKET': path}) as second:
+                same(s.recv(100), b'READY=1')
+                must(answers(f'{path}.qmp'), 'not ready')
+                second.terminate()
+                same(second.wait(60), 0)
+                same(s.recv(100), b'STOPPING=1')
+
+
 def background():
     """--daemonize and --pidfile"""
     with Daemon() as d:
@@ -397,5 +414,5 @@ def command_line():
 
 
 run_tests([greeting, pipelining, many_clients, too_many_clients, slow_reader, garbage,
-           large_requests, leaving, ends, permissions, socket_files, passed_sockets, background,
-           options, command_line])
+           large_requests, leaving, ends, permissions, socket_files, passed_sockets, notification,
+           background, options, command_line])
