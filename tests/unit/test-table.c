@@ -84,7 +84,7 @@ static void status(void **state)
 		"rw 128 1/2 3/4 5/6 7 8 1 j stream running 1 0 0",
 	};
 	static const char two_jobs[] =
-		"out-of-space 128 -/160 3/- 5/65536 7 8 2 job0 stream running 6/9 10 0 #x x ended 1/2 0 5";
+		"out-of-space 128 -/9 3/- 5/6 7 8 2 j stream running 6/9 10 0 #x x ended 1/2 0 5";
 	struct qc_status s;
 	struct qc_error err = { 0 };
 
@@ -93,15 +93,15 @@ static void status(void **state)
 	assert_string_equal(s.mode, "out-of-space");
 	assert_int_equal(s.cluster_sectors, 128);
 	assert_true(s.mapped == QC_UNKNOWN_COUNT);
-	assert_int_equal(s.total, 160);
+	assert_int_equal(s.total, 9);
 	assert_int_equal(s.used, 3);
 	assert_true(s.host_total == QC_UNKNOWN_COUNT);
 	assert_int_equal(s.metadata_kib, 5);
-	assert_int_equal(s.metadata_limit_kib, 65536);
+	assert_int_equal(s.metadata_limit_kib, 6);
 	assert_int_equal(s.layers, 7);
 	assert_int_equal(s.bitmaps, 8);
 	assert_int_equal(s.jobs, 2);
-	assert_string_equal(s.job[0].id, "job0");
+	assert_string_equal(s.job[0].id, "j");
 	assert_string_equal(s.job[0].kind, "stream");
 	assert_int_equal(s.job[0].state, QC_JOB_RUNNING);
 	assert_int_equal(s.job[0].done, 6);
