@@ -312,10 +312,18 @@ void qc_backing_put(struct qc_backing *backing)
 	kref_put_mutex(&backing->kref, backing_release, &backings_lock);
 }
 
+/*
+ * Layers that may be written have no map in common: a job may have changed what is resolved in the
+ * old one, and only the layers above it in its own table hide that.
+ */
 static struct qc_backing *backing_find(struct qc_image **layers, unsigned int count)
 {
 	struct qc_backing *backing;
+	unsigned int i;
 
+	for (i = 0; i < count; i++)
+		if (layers[i]->writable)
+			return NULL;
 	list_for_each_entry(backing, &backings, list)
 		if (backing->count == count &&
 		    !memcmp(backing->layers, layers, count * sizeof(*layers)))

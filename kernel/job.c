@@ -14,7 +14,7 @@
 #define CHUNKS_A_SECOND	10		/* of a job whose speed is limited */
 #define MAX_JOBS	16		/* of one device */
 #define MAX_ID		63
-#define SEGMENT		SZ_64M		/* by which the cursor of a mirror moves on */
+#define SEGMENT		SZ_4M		/* by which the cursor of a mirror moves on */
 #define STEP_MIN	SZ_64K		/* a chunk is a multiple of this, or of a larger cluster */
 
 enum job_state {
@@ -67,6 +67,7 @@ struct qc_job {
 	/* Over the images of the live table, with references of its own; see job_bind(). */
 	struct qc_chain chain;		/* what is written: a layer, over those below it */
 	struct qc_backing *source;	/* commit: the layers that are copied */
+	struct qc_store_id written;	/* what is written, known also when the job has ended */
 
 	/* An active commit: writes to the device are doubled. */
 	bool mirrors;
@@ -80,6 +81,7 @@ struct qc_job {
 	u64 cursor, len;		/* next chunk; all of it */
 	u64 step;			/* chunks are multiples of it */
 	u64 limit;			/* no chunk goes beyond: what the mirror covers */
+	bool moving;			/* a lane is moving the limit */
 	bool completing;		/* READY, and the next table is to begin with the base */
 	bool end_taken;			/* somebody ends it */
 	u64 done;			/* bytes looked at, and copied where they had to be */
@@ -221,7 +223,7 @@ static int job_rebind(struct qc_job *job, const struct qc_target *target)
 			return -ESTALE;
 		again |= job_layer(job, i) != qc_target_layer(target, i);
 	}
-	if (!qc_target_layer(target, job->source ? job->base : job->top)->writable)
+	if (!test_bit(job->source ? job->base : job->top, target->writable))
 		return -EROFS;
 	if (!again)
 		return 0;
@@ -320,16 +322,18 @@ static bool move_mirror(struct qc_job *job)
 
 	spin_lock_irq(&job->device->lock);
 	if (job->mirrors && job->state == JOB_RUNNING && !job->device->halted &&
-	    job->cursor == job->limit && job->limit < job->len)
+	    !job->moving && job->cursor == job->limit && job->limit < job->len) {
 		limit = min(job->limit + SEGMENT, job->len);
-	if (limit)
+		job->moving = true;
 		job->busy++;
+	}
 	spin_unlock_irq(&job->device->lock);
 	if (!limit)
 		return false;
 	qc_mirror_advance(&job->mirror, job_layer(job, job->top), limit);
 	spin_lock_irq(&job->device->lock);
 	job->limit = limit;
+	job->moving = false;
 	job->busy--;
 	end = take_end(job);
 	spin_unlock_irq(&job->device->lock);
@@ -523,6 +527,14 @@ void qc_jobs_cancel(struct qc_device *device)
 	mutex_unlock(&device->mutex);
 }
 
+/* No lane is in a chunk after this; what was left for one to end has ended. */
+static void job_settle(struct qc_job *job)
+{
+	job_drain(job);
+	if (job_state(job) == JOB_ENDING)
+		job_stop(job, 0);
+}
+
 void qc_jobs_halt(struct qc_device *device)
 {
 	struct qc_job *job;
@@ -532,8 +544,26 @@ void qc_jobs_halt(struct qc_device *device)
 	device->halted = true;
 	spin_unlock_irq(&device->lock);
 	list_for_each_entry(job, &device->jobs, list)
-		job_drain(job);
+		job_settle(job);
 	mutex_unlock(&device->mutex);
+}
+
+int qc_jobs_check(struct qc_device *device, const struct qc_target *target)
+{
+	const struct qc_store_id *top = &target->chain.top->id;
+	struct qc_job *job;
+	int error = 0;
+
+	mutex_lock(&device->mutex);
+	list_for_each_entry(job, &device->jobs, list) {
+		spin_lock_irq(&device->lock);
+		if (job->completing && job->error && job->written.dev == top->dev &&
+		    job->written.ino == top->ino && target->layers == job->layers - job->base)
+			error = job->error;
+		spin_unlock_irq(&device->lock);
+	}
+	mutex_unlock(&device->mutex);
+	return error;
 }
 
 void qc_jobs_start(struct qc_device *device, struct qc_target *target)
@@ -547,7 +577,8 @@ void qc_jobs_start(struct qc_device *device, struct qc_target *target)
 	device->target = target;
 	spin_unlock_irq(&device->lock);
 	list_for_each_entry(job, &device->jobs, list) {
-		if (job_state(job) >= JOB_ENDING)
+		job_settle(job);
+		if (job_state(job) == JOB_ENDED)
 			continue;
 		error = job_rebind(job, target);
 		if (error == -ESTALE && job_completed(job, target))
@@ -641,11 +672,11 @@ static int parse_what(struct qc_job *job, const struct qc_target *target, char *
 }
 
 /* Can this be done to the images?  They are bound. */
-static int job_check(const struct qc_job *job)
+static int job_check(const struct qc_job *job, const struct qc_target *target)
 {
 	const struct qc_image *written = job->chain.top;
 
-	if (!written->writable)
+	if (!test_bit(job->source ? job->base : job->top, target->writable))
 		return -EROFS;
 	if (!job->source)
 		return written->format == QC_QCOW2 ? 0 : -EOPNOTSUPP;
@@ -704,6 +735,19 @@ static int job_start_mirror(struct qc_job *job)
 	return 0;
 }
 
+/*
+ * All of the layer that is copied or filled.  When a layer goes that another lies on, what that
+ * sees as zeroes behind its end has to be zeroes in the base.
+ */
+static u64 job_length(const struct qc_job *job, const struct qc_target *target)
+{
+	u64 len = job_layer(job, job->top)->size;
+
+	if (!job->source || !job->top)
+		return len;
+	return max(len, min(qc_target_layer(target, job->top - 1)->size, job->chain.top->size));
+}
+
 /* Everything that the words demand; on failure job_free() has to follow a job_unbind(). */
 static int job_prepare(struct qc_job *job, const struct qc_target *target, unsigned int argc,
 		       char **argv)
@@ -720,13 +764,33 @@ static int job_prepare(struct qc_job *job, const struct qc_target *target, unsig
 		error = job_bind(job, target);
 	if (error)
 		return error;
-	job->len = job_layer(job, job->top)->size;
+	job->written = job->chain.top->id;
+	job->len = job_length(job, target);
 	job->step = max_t(u64, qc_cluster_size(job->chain.top), STEP_MIN);
 	job->limit = job->len;
-	error = job_check(job);
+	error = job_check(job, target);
 	if (!error && job->source && !job->top)
 		error = job_start_mirror(job);
 	return error;
+}
+
+/* Would one of them, a commit, write over what the other reads or writes?  Streams do no harm. */
+static bool jobs_clash(const struct qc_job *a, const struct qc_job *b)
+{
+	unsigned int a_last = a->base - !a->kind->buffered;
+	unsigned int b_last = b->base - !b->kind->buffered;
+
+	return (a->kind->buffered || b->kind->buffered) && a->top <= b_last && b->top <= a_last;
+}
+
+static int job_clashes(const struct qc_job *job)
+{
+	const struct qc_job *other;
+
+	list_for_each_entry(other, &job->device->jobs, list)
+		if (other->state != JOB_ENDED && jobs_clash(job, other))
+			return -EBUSY;
+	return 0;
 }
 
 /* job_start <id> <kind> <top> <base> [<option>...]; under the mutex. */
@@ -755,6 +819,8 @@ static int job_start(struct qc_target *target, unsigned int argc, char **argv)
 		INIT_DELAYED_WORK(&job->lanes[i].work, lane_work);
 	}
 	error = parse_what(job, target, argv + 2);
+	if (!error)
+		error = job_clashes(job);
 	if (error) {
 		kfree(job);
 		return error;
@@ -820,7 +886,7 @@ static int job_steer(struct qc_job *job, unsigned int argc, char **argv)
 	} else if (!strcmp(argv[0], "job_pause") && argc == 2) {
 		error = job_move(job, JOB_RUNNING, JOB_STOPPED, JOB_PAUSED);
 		if (!error)
-			job_drain(job);
+			job_settle(job);
 		return error;
 	} else if (!strcmp(argv[0], "job_resume") && argc == 2) {
 		error = job_move(job, JOB_PAUSED, JOB_STOPPED, JOB_RUNNING);

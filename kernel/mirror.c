@@ -25,15 +25,13 @@ void qc_mirror_advance(struct qc_mirror *mirror, struct qc_image *top, u64 curso
 int qc_copy_layers(struct qc_backing *source, struct qc_chain *target, u64 pos, u64 *len,
 		   struct bio_vec *buffer)
 {
-	struct qc_image *first = qc_backing_layer(source, 0);
-	bool tracked = qc_image_tracked(first);
+	struct srcu_struct *in_flight = &target->top->writer->in_flight;
 	enum qc_extent_kind kind;
 	struct bvec_iter iter = {};
 	struct qc_extent extent;
-	int error, token = 0;
+	int error, token;
 
-	if (tracked)
-		token = qc_in_flight_enter(first->in_flight);
+	token = qc_in_flight_enter(in_flight);
 	error = qc_backing_lookup_upper(source, qc_backing_count(source), pos, *len, &extent);
 	if (error)
 		goto out;
@@ -45,8 +43,7 @@ int qc_copy_layers(struct qc_backing *source, struct qc_chain *target, u64 pos, 
 		error = qc_extent_read(&extent, pos, buffer, iter);
 	}
 out:
-	if (tracked)
-		qc_in_flight_leave(first->in_flight, token);
+	qc_in_flight_leave(in_flight, token);
 	if (error || kind == QC_EXTENT_UNALLOCATED)
 		return error;
 	if (kind == QC_EXTENT_ZERO)

@@ -117,6 +117,18 @@ static int open_layers(struct qc_target *target, struct dm_arg_set *args)
 	return error;
 }
 
+/* Two objects of one image must not be in one table, see qc_image_open(). */
+static bool named_twice(const struct qc_target *target, unsigned int layer)
+{
+	unsigned int i;
+
+	for (i = 0; i < target->layers; i++)
+		if (i != layer &&
+		    qc_image_same(qc_target_layer(target, i), qc_target_layer(target, layer)))
+			return true;
+	return false;
+}
+
 /* writable <layer>: a job is going to write to this one, too. */
 static int parse_writable(struct qc_target *target, struct dm_arg_set *args)
 {
@@ -198,6 +210,7 @@ static int qchain_ctr(struct dm_target *ti, unsigned int argc, char **argv)
 	};
 	struct dm_arg_set args = { .argc = argc, .argv = argv }, features;
 	struct qc_target *target;
+	unsigned int i;
 	int error;
 
 	target = kzalloc(sizeof(*target), GFP_KERNEL);
@@ -241,6 +254,11 @@ static int qchain_ctr(struct dm_target *ti, unsigned int argc, char **argv)
 		error = qc_chain_init(&target->chain);
 	if (!error)
 		error = open_layers(target, &args);
+	for (i = 1; !error && i < target->layers; i++) {
+		ti->error = "a writable layer is named twice";
+		if (test_bit(i, target->writable) && named_twice(target, i))
+			error = -EINVAL;
+	}
 	if (!error && ti->len > target->chain.top->size >> SECTOR_SHIFT) {
 		ti->error = "the table is longer than the top layer's virtual size";
 		error = -EINVAL;
@@ -428,9 +446,20 @@ static void qchain_postsuspend(struct dm_target *ti)
 	struct qc_target *target = ti->private;
 	unsigned int i;
 
+	qc_jobs_halt(target->device);	/* a mirror can have failed since */
 	for_each_set_bit(i, target->writable, target->layers)
 		if (qc_commit_quiesce(qc_target_layer(target, i)))
 			DMERR("cannot write metadata back on suspend; it stays in memory");
+}
+
+static int qchain_preresume(struct dm_target *ti)
+{
+	struct qc_target *target = ti->private;
+	int error = qc_jobs_check(target->device, target);
+
+	if (error)
+		DMERR("the commit into the top layer has failed; load the table from before");
+	return error;
 }
 
 static void qchain_resume(struct dm_target *ti)
@@ -505,6 +534,7 @@ static struct target_type qchain_target = {
 	.presuspend = qchain_presuspend,
 	.presuspend_undo = qchain_presuspend_undo,
 	.postsuspend = qchain_postsuspend,
+	.preresume = qchain_preresume,
 	.resume = qchain_resume,
 	.iterate_devices = qchain_iterate_devices,
 	.io_hints = qchain_io_hints,

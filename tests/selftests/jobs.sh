@@ -144,6 +144,18 @@ clean_layer() {
 	[ "$format" = raw ] || clean "$image"
 }
 
+# commit_length TOP BASE: all of TOP, and what the layer above it sees as zeroes behind its end.
+commit_length() {
+	local top above base
+
+	# shellcheck disable=SC2046	# words
+	top=$(virtual_size $(layer "$1")) above=$(virtual_size $(layer $(($1 - 1))))
+	# shellcheck disable=SC2046	# words
+	base=$(virtual_size $(layer "$2"))
+	[ "$above" -lt "$base" ] || above=$base
+	[ "$above" -gt "$top" ] && echo "$above" || echo "$top"
+}
+
 # committed PLACES TOP BASE [mkchain OPTION]...: layers TOP to above BASE into layer BASE.
 committed() {
 	local top=$2 base=$3 size format image
@@ -159,7 +171,7 @@ committed() {
 	fails message job_start job0 commit "$top" "$base"	# not writable
 	writable "$base"
 	under_load message job_start job0 commit "$top" "$base"
-	BYTES=$size
+	BYTES=$(commit_length "$top" "$base")
 	ended_well
 	pivot $((top - 1)) "$base"
 	still_right
@@ -252,16 +264,23 @@ not_completed() {
 	writable 1
 	message job_start job0 commit 0 1
 	wait_for 60 state_is ready
+	fails message job_start job1 commit 0 1 		# two over the same layers
+	message job_complete job0
 	fail_at bad-base 0 $((32 * MIB)) error_writes
 	dd if=/dev/urandom of="$scratch/some" bs=64k count=4 status=none
 	dd if="$scratch/some" of=/dev/mapper/qctest bs=64k seek=9 oflag=direct status=none
 	dd if="$scratch/some" of="$model" bs=64k seek=9 conv=notrunc status=none
 	wait_for 20 state_is ended
 	[ "$(error_number)" = 5 ]
-	message job_forget job0
 	fail_at bad-base
-	detach qctest
-	clean "$TOP"
+	# The write is missing in the base: it must not become the top layer.
+	dmsetup load qctest --table "$(table_of '' qcow2 /dev/mapper/bad-base)"
+	dmsetup suspend qctest
+	fails dmsetup resume qctest
+	dmsetup load qctest --table "$TABLE"
+	dmsetup resume qctest
+	message job_forget job0
+	all_is_well
 }
 
 # A chain to play with: 8 MiB, two layers, all data in the base.
@@ -357,11 +376,17 @@ refused_messages() {
 	[ "$(status_field qctest 8)" = 0 ]
 	message job_start job0 stream 0 2 	# no layer stays, by number
 	ended_well
+	message job_start job0 stream 0 - speed=1024
 	dmsetup load qctest --table "$TABLE 1 read_only"
 	dmsetup suspend qctest
 	dmsetup resume qctest
+	state_is ended
+	[ "$(error_number)" = 30 ]		# EROFS
+	message job_forget job0
 	fails message job_start job0 stream 0 -
 	detach qctest
+	fails attach qctest "0 $((BYTES / 512)) qchain 3 ${TABLE#* qchain 2 } \
+		$(layer 1) - 2 writable 1"	# an image twice
 	TABLE=$(table_of '' raw "$scratch/model")
 	attach qctest "$TABLE"
 	fails message job_start job0 stream 0 -
