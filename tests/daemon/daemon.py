@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """What the tests of qchaind on the host share: the daemon, clients, and TAP."""
 
+import itertools
 import json
 import os
 import signal
@@ -47,6 +48,16 @@ def can_connect(path):
     return True
 
 
+STATES = tempfile.TemporaryDirectory(prefix='qchaind-state.')
+states = itertools.count()
+
+
+def environment(**more):
+    """For a daemon: a state of its own, not that of the machine's."""
+    state = os.path.join(STATES.name, f'{next(states)}.json')
+    return {**os.environ, 'QCHAIN_STATE': state, **more}
+
+
 class Daemon:
     """qchaind in a directory of its own, with a monitor on qmp.sock."""
 
@@ -59,7 +70,7 @@ class Daemon:
         with open(self.log, 'wb') as log:
             self.process = subprocess.Popen(
                 [program, '--chardev', chardev, '--monitor', *(options or ['chardev=m'])],
-                stdin=subprocess.DEVNULL, stderr=log, **popen)
+                stdin=subprocess.DEVNULL, stderr=log, env=environment(), **popen)
         wait_for(lambda: can_connect(self.path) or self.process.poll() is not None, 'the socket')
         must(self.process.poll() is None, self.read_log())
 

@@ -10,7 +10,8 @@ import stat
 import subprocess
 import time
 
-from daemon import QCHAIN, QCHAIND, Client, Daemon, must, run_tests, same, wait_for
+from daemon import (QCHAIN, QCHAIND, Client, Daemon, environment, must, run_tests, same,
+                    wait_for)
 
 MIB = 1 << 20
 MEMORY = 64 * MIB       # what the daemon may need in addition, whatever clients do
@@ -244,7 +245,7 @@ def permissions():
 def start(*options, **popen):
     """Run to the end: status and stderr."""
     done = subprocess.run([QCHAIND, *options], stdin=subprocess.DEVNULL, capture_output=True,
-                          timeout=60, text=True, check=False, **popen)
+                          timeout=60, text=True, check=False, env=environment(), **popen)
     return done.returncode, done.stderr
 
 
@@ -259,7 +260,8 @@ def socket_files():
         d.process.kill()
         d.process.wait()
         must(os.path.exists(d.path), 'the socket is gone')
-        with subprocess.Popen([QCHAIND, '--chardev', chardev, '--monitor', 'm']) as second:
+        with subprocess.Popen([QCHAIND, '--chardev', chardev, '--monitor', 'm'],
+                              env=environment()) as second:
             wait_for(lambda: answers(d.path), 'an answer')
             # Something else at its place is not unlinked.
             os.unlink(d.path)
@@ -291,7 +293,8 @@ def passed_sockets():
             s.listen()
             fd = s.fileno()
             with subprocess.Popen([QCHAIND, '--chardev', f'socket,id=a,fd={fd},server=on',
-                                   '--monitor', 'a'], pass_fds=[fd]) as second:
+                                   '--monitor', 'a'],
+                                  pass_fds=[fd], env=environment()) as second:
                 must(answers(path), 'no answer')
                 second.terminate()
                 same(second.wait(60), 0)
@@ -300,7 +303,7 @@ def passed_sockets():
             script = ('exec 3<&"$1"; LISTEN_PID=$$ LISTEN_FDS=1 LISTEN_FDNAMES=qmp '
                       'exec "$2" --chardev socket,id=a,fd=qmp --monitor a')
             with subprocess.Popen(['bash', '-c', script, 'bash', str(fd), QCHAIND],
-                                  pass_fds=[fd]) as second:
+                                  pass_fds=[fd], env=environment()) as second:
                 must(answers(path), 'no answer')
                 second.terminate()
                 same(second.wait(60), 0)
@@ -321,7 +324,7 @@ def notification():
             s.settimeout(60)
             chardev = f'socket,id=m,path={path}.qmp'
             with subprocess.Popen([QCHAIND, '--chardev', chardev, '--monitor', 'm'],
-                                  env={**os.environ, 'NOTIFY_SOCKET': path}) as second:
+                                  env=environment(NOTIFY_SOCKET=path)) as second:
                 same(s.recv(100), b'READY=1')
                 must(answers(f'{path}.qmp'), 'not ready')
                 second.terminate()

@@ -45,8 +45,9 @@ static const struct qapi_command test_commands[] = {
 	{ 0 }
 };
 
+static const struct qapi_type happened = OBJECT("q_obj_HAPPENED-arg", OPTIONAL("text", qapi_str));
 static const struct qapi_event test_events[] = {
-	{ "HAPPENED", .data = &echo_result },
+	{ "HAPPENED", .data = &happened },
 	{ 0 }
 };
 
@@ -258,7 +259,7 @@ static void events(void **state)
 	assert_true(strstr(text, "HAPPENED") < strstr(text, "return"));
 	qmp_session_free(b);
 	qmp_emit("HAPPENED", NULL);
-	assert_non_null(strstr(output(a), "\"event\":\"HAPPENED\"}"));
+	assert_non_null(strstr(output(a), "\"event\":\"HAPPENED\",\"data\":{}}"));
 	qmp_session_free(a);
 	qmp_session_free(c);
 }

@@ -195,21 +195,22 @@ static int read_request(struct qmp_session *s, struct json_object *input, struct
 	return r->name ? 0 : qmp_fail(error, "QMP input lacks member 'execute'");
 }
 
-/* The schema is what clients are told.  An answer that is not of its type is our fault. */
-static void check_result(const struct qapi_command *command, struct json_object *result)
+/* What has no arguments, result or data. */
+static const struct qapi_type empty = { .name = "q_empty", .meta = QAPI_OBJECT };
+
+/* The schema is what clients are told.  To send something that is not of its type is our fault. */
+static void check_sent(const char *name, const struct qapi_type *type, struct json_object *value)
 {
-	static const struct qapi_type empty = { .name = "q_empty", .meta = QAPI_OBJECT };
 	struct qmp_error error;
 
-	if (qapi_check(command->result ? command->result : &empty, result, &error))
-		log_line(LOG_ERR, "%s: the answer is not as the schema says: %s", command->name,
+	if (qapi_check(type ? type : &empty, value, &error))
+		log_line(LOG_ERR, "%s: what is sent is not as the schema says: %s", name,
 			 error.text);
 }
 
 static int execute(struct qmp_session *s, const struct request *r, struct json_object **result,
 		   struct qmp_error *error)
 {
-	static const struct qapi_type empty = { .name = "q_empty", .meta = QAPI_OBJECT };
 	CLEANUP_JSON struct json_object *arguments = NULL;
 	const struct qapi_command *command = qapi_find_command(r->name);
 
@@ -230,7 +231,7 @@ static int execute(struct qmp_session *s, const struct request *r, struct json_o
 	log_line(LOG_DEBUG, "%s: done", r->name);
 	if (!*result)
 		*result = json_object_new_object();
-	check_result(command, *result);
+	check_sent(command->name, command->result, *result);
 	return 0;
 }
 
@@ -335,8 +336,13 @@ static struct json_object *timestamp(void)
 void qmp_emit(const char *event, struct json_object *data)
 {
 	struct json_object *message = json_object_new_object();
+	const struct qapi_event *entry = qapi_find_event(event);
 
-	assert(qapi_find_event(event));
+	assert(entry);
+	if (!data && entry->data)
+		data = json_object_new_object();
+	if (data)
+		check_sent(event, entry->data, data);
 	json_object_object_add(message, "timestamp", timestamp());
 	json_object_object_add(message, "event", json_object_new_string(event));
 	if (data)

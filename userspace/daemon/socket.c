@@ -17,6 +17,8 @@
 #include "util.h"
 
 #define BACKLOG 128
+#define LOCK_TRIES 100
+#define LOCK_PAUSE_USEC 20000
 #define GROUPS_MAX 65536	/* that a process can have */
 
 static int fail_bind(const char *path, int code, struct qmp_error *error)
@@ -41,8 +43,15 @@ static int lock_directory(const char *path, char **absolute, struct qmp_error *e
 	if (!directory)
 		return fail_bind(path, errno, error);
 	fd = open(directory, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-	if (fd < 0 || flock(fd, LOCK_EX) < 0)
+	if (fd < 0)
 		return fail_bind(path, errno, error);
+	/* Another daemon has the lock for a moment only; whoever has it for longer is none. */
+	for (int i = 0; flock(fd, LOCK_EX | LOCK_NB) < 0; i++) {
+		if (errno != EWOULDBLOCK || i == LOCK_TRIES)
+			return qmp_fail(error, "Failed to bind socket to %s: cannot lock %s: %s",
+					path, directory, strerror(errno));
+		usleep(LOCK_PAUSE_USEC);
+	}
 	if (asprintf(absolute, "%s/%s", strcmp(directory, "/") ? directory : "",
 		     basename(for_base)) < 0)
 		return fail_bind(path, ENOMEM, error);
