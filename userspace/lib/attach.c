@@ -159,14 +159,45 @@ static int check_unclaimed(const char *image, struct qc_error *err)
 	return qc_store_open(image, QC_OPEN_WRITE | QC_OPEN_EXCL, &store, err);
 }
 
+int qc_attach_chain(const struct qc_chain *chain, const struct qc_attach_options *options,
+		    struct qc_error *err)
+{
+	unsigned int table_flags = options->table_flags | QC_TABLE_BY_FD |
+				   (options->read_only ? QC_TABLE_READ_ONLY : 0);
+	CLEANUP_FREE char *params = NULL;
+	CLEANUP_FD int serial = -1;
+	int ret;
+
+	if (!qc_table_sectors(chain))
+		return qc_fail(err, EINVAL, chain->layers[0].store->path,
+			       "give it a size: qemu-img resize", "the image has size 0");
+	if (!options->read_only) {
+		ret = prepare_top(&chain->layers[0], options, chain, err);
+		if (ret < 0)
+			return ret;
+	}
+	ret = qc_table_build(chain, table_flags, &params, err);
+	if (!ret)
+		ret = qc_dm_serialise(&serial, err);
+	if (!ret)
+		ret = claim_name(options->name, err);
+	if (ret < 0)
+		return ret;
+	if (options->begin)
+		options->begin(options->ctx);
+	ret = qc_dm_create(options->name, qc_table_sectors(chain), params, options->read_only,
+			   err);
+	if (!ret && options->cancelled && options->cancelled(options->ctx)) {
+		qc_dm_remove(options->name, NULL);
+		ret = qc_fail(err, ECANCELED, options->name, NULL, "interrupted");
+	}
+	return ret;
+}
+
 int qc_attach(const char *image, const struct qc_attach_options *options, struct qc_error *err)
 {
 	unsigned int chain_flags = QC_CHAIN_LOCK | (options->read_only ? 0 : QC_CHAIN_WRITE);
-	unsigned int table_flags = options->table_flags | QC_TABLE_BY_FD |
-				   (options->read_only ? QC_TABLE_READ_ONLY : 0);
 	CLEANUP_CHAIN struct qc_chain *chain = NULL;
-	CLEANUP_FREE char *params = NULL;
-	CLEANUP_FD int serial = -1;
 	int ret;
 
 	ret = qc_dm_check_name(options->name, err);
@@ -188,33 +219,7 @@ int qc_attach(const char *image, const struct qc_attach_options *options, struct
 		explain_busy(image, err);
 	if (ret < 0)
 		return ret;
-	if (!qc_table_sectors(chain))
-		return qc_fail(err, EINVAL, image, "give it a size: qemu-img resize",
-			       "the image has size 0");
-	if (!options->read_only) {
-		ret = prepare_top(&chain->layers[0], options, chain, err);
-		if (ret < 0)
-			return ret;
-	}
-	for (size_t i = 0; i < chain->count; i++)
-		qc_store_set_direct(chain->layers[i].store);
-
-	ret = qc_table_build(chain, table_flags, &params, err);
-	if (!ret)
-		ret = qc_dm_serialise(&serial, err);
-	if (!ret)
-		ret = claim_name(options->name, err);
-	if (ret < 0)
-		return ret;
-	if (options->begin)
-		options->begin(options->ctx);
-	ret = qc_dm_create(options->name, qc_table_sectors(chain), params, options->read_only,
-			   err);
-	if (!ret && options->cancelled && options->cancelled(options->ctx)) {
-		qc_dm_remove(options->name, NULL);
-		ret = qc_fail(err, ECANCELED, options->name, NULL, "interrupted");
-	}
-	return ret;
+	return qc_attach_chain(chain, options, err);
 }
 
 /* Where the device is mounted, as a new string, or NULL. */

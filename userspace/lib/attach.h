@@ -40,6 +40,13 @@ struct qc_attach_options {
 int qc_attach(const char *image, const struct qc_attach_options *options, struct qc_error *err);
 
 /*
+ * qc_attach_chain - the same with a chain that the caller has opened and locked, and keeps.
+ * options->format does not matter.
+ */
+int qc_attach_chain(const struct qc_chain *chain, const struct qc_attach_options *options,
+		    struct qc_error *err);
+
+/*
  * qc_detach - remove a qchain device.
  * When this returns 0 the module has written everything back and let go of the images; locks
  * are gone.  -ENODEV: no such device or not a qchain device; -EBUSY: in use, nothing

@@ -196,18 +196,16 @@ static int add_layer(struct qc_chain *chain, const char *path, enum qc_format fo
 	return 0;
 }
 
-/* Name and format of what is below @layer; 1 when there is something, 0 when not. */
-static int below(const struct qc_layer *layer, char **path, enum qc_format *format,
-		 struct qc_error *err)
+int qc_chain_backing(const char *name, const struct qc_header *h, char **path,
+		     enum qc_format *format, struct qc_error *err)
 {
-	const struct qc_header *h = layer->header;
-	const char *name = layer->store->path;
+	CLEANUP_FREE char *resolved = NULL;
 	char remedy[QC_MAX_BACKING_NAME + 128];
 	int ret;
 
 	if (!h || !h->backing)
 		return 0;
-	ret = qc_chain_resolve_name(name, h->backing, path, err);
+	ret = qc_chain_resolve_name(name, h->backing, &resolved, err);
 	if (ret < 0)
 		return ret;
 	if (!h->backing_format) {
@@ -224,6 +222,7 @@ static int below(const struct qc_layer *layer, char **path, enum qc_format *form
 			       "the format '%s' of its backing file '%s' is not supported",
 			       h->backing_format, h->backing);
 	}
+	*path = qc_steal(resolved);
 	return 1;
 }
 
@@ -237,9 +236,10 @@ int qc_chain_open(const char *path, enum qc_format format, unsigned int flags,
 		return qc_fail_nomem(err, path);
 	ret = add_layer(chain, path, format, flags, err);
 	while (!ret && !(flags & QC_CHAIN_TOP)) {
+		const struct qc_layer *lowest = &chain->layers[chain->count - 1];
 		CLEANUP_FREE char *next = NULL;
 
-		ret = below(&chain->layers[chain->count - 1], &next, &format, err);
+		ret = qc_chain_backing(lowest->store->path, lowest->header, &next, &format, err);
 		if (ret <= 0)
 			break;
 		ret = add_layer(chain, next, format, flags, err);

@@ -62,6 +62,15 @@ void qc_cleanup_chain(struct qc_chain **chain);
 int qc_chain_resolve_name(const char *overlay, const char *backing, char **path,
 			  struct qc_error *err);
 
+/*
+ * qc_chain_backing - where the backing file of an image is, and in which format.
+ * @overlay: the name under which the image was opened; @header: of it.
+ * Returns 1 with *@path, a new string, and *@format; 0 when the image has no backing file; an
+ * error when it does not say which format, or names what qc_chain_open() refuses.
+ */
+int qc_chain_backing(const char *overlay, const struct qc_header *header, char **path,
+		     enum qc_format *format, struct qc_error *err);
+
 /* Let this process open as many files as it may: 1000 layers are more than the usual limit. */
 void qc_raise_nofile(void);
 

@@ -126,6 +126,7 @@ int qc_dm_query(const char *name, struct qc_dm_device *device, struct qc_error *
 	device->exists = true;
 	device->ours = uuid && !strncmp(uuid, QC_DM_UUID_PREFIX, strlen(QC_DM_UUID_PREFIX));
 	device->live = info.live_table;
+	device->loaded = info.inactive_table;
 	device->suspended = info.suspended;
 	device->read_only = info.read_only;
 	device->open_count = info.open_count;
@@ -183,7 +184,18 @@ static void read_reason(int log, char *reason, size_t size)
 	}
 }
 
-static int create_failed(struct dm_task *task, const char *name, int log, struct qc_error *err)
+/* Open the kernel log so that read_reason() sees what comes from here on; -1 without. */
+static int watch_reasons(void)
+{
+	int log = open("/dev/kmsg", O_RDONLY | O_NONBLOCK | O_CLOEXEC);
+
+	if (log >= 0)
+		lseek(log, 0, SEEK_END);
+	return log;
+}
+
+static int table_failed(struct dm_task *task, const char *name, const char *what, int log,
+			struct qc_error *err)
 {
 	char reason[1024];
 
@@ -194,20 +206,18 @@ static int create_failed(struct dm_task *task, const char *name, int log, struct
 	if (reason[0])
 		return qc_fail(err, dm_task_get_errno(task) ? dm_task_get_errno(task) : EINVAL,
 			       name, NULL, "the kernel refuses the table: %s", reason);
-	return failed(task, name, "create the device", err);
+	return failed(task, name, what, err);
 }
 
 int qc_dm_create(const char *name, u64 sectors, const char *params, bool read_only,
 		 struct qc_error *err)
 {
 	CLEANUP_TASK struct dm_task *task = new_task(DM_DEVICE_CREATE, name);
-	CLEANUP_FD int log = open("/dev/kmsg", O_RDONLY | O_NONBLOCK | O_CLOEXEC);
+	CLEANUP_FD int log = watch_reasons();
 	char uuid[sizeof(QC_DM_UUID_PREFIX) + QC_DM_MAX_NAME];
 	u32 cookie = 0;
 	int ok;
 
-	if (log >= 0)
-		lseek(log, 0, SEEK_END);
 	snprintf(uuid, sizeof(uuid), QC_DM_UUID_PREFIX "%s", name);
 	if (!task || !dm_task_set_uuid(task, uuid) ||
 	    !dm_task_add_target(task, 0, sectors, QC_TARGET, params) ||
@@ -220,8 +230,68 @@ int qc_dm_create(const char *name, u64 sectors, const char *params, bool read_on
 	ok = dm_task_run(task);
 	dm_udev_wait(cookie);
 	if (!ok)
-		return create_failed(task, name, log, err);
+		return table_failed(task, name, "create the device", log, err);
 	return 0;
+}
+
+int qc_dm_load(const char *name, u64 sectors, const char *params, bool read_only,
+	       struct qc_error *err)
+{
+	CLEANUP_TASK struct dm_task *task = new_task(DM_DEVICE_RELOAD, name);
+	CLEANUP_FD int log = watch_reasons();
+
+	if (!task || !dm_task_add_target(task, 0, sectors, QC_TARGET, params) ||
+	    (read_only && !dm_task_set_ro(task)))
+		return failed(task, name, "prepare the table", err);
+	if (!dm_task_run(task))
+		return table_failed(task, name, "load the table", log, err);
+	return 0;
+}
+
+int qc_dm_clear(const char *name, struct qc_error *err)
+{
+	CLEANUP_TASK struct dm_task *task = new_task(DM_DEVICE_CLEAR, name);
+
+	if (!task || !dm_task_run(task))
+		return failed(task, name, "forget the loaded table", err);
+	return 0;
+}
+
+int qc_dm_suspend(const char *name, struct qc_error *err)
+{
+	CLEANUP_TASK struct dm_task *task = new_task(DM_DEVICE_SUSPEND, name);
+
+	if (!task || !dm_task_run(task))
+		return failed(task, name, "suspend the device", err);
+	return 0;
+}
+
+static int resume_device(const char *name, struct qc_error *err)
+{
+	CLEANUP_TASK struct dm_task *task = new_task(DM_DEVICE_RESUME, name);
+	u32 cookie = 0;
+	int ok;
+
+	if (!task || !dm_task_set_cookie(task, &cookie, 0))
+		return failed(task, name, "prepare the device", err);
+	ok = dm_task_run(task);
+	dm_udev_wait(cookie);
+	return ok ? 0 : failed(task, name, "resume the device", err);
+}
+
+int qc_dm_resume(const char *name, struct qc_error *err)
+{
+	struct qc_dm_device device;
+	int ret = resume_device(name, err);
+
+	if (!ret)
+		return 0;
+	/* Kernels differ in what they leave when suspending, or the new table, has failed. */
+	if (qc_dm_query(name, &device, NULL) == 0 && device.loaded)
+		qc_dm_clear(name, NULL);
+	if (qc_dm_query(name, &device, NULL) == 0 && device.suspended)
+		resume_device(name, NULL);
+	return ret;
 }
 
 int qc_dm_remove(const char *name, struct qc_error *err)

@@ -18,6 +18,7 @@ struct qc_dm_device {
 	bool exists;
 	bool ours;		/* the uuid has our prefix */
 	bool live;		/* it has a table in use */
+	bool loaded;		/* it has another table, for the next qc_dm_resume() */
 	bool suspended;
 	bool read_only;
 	int open_count;
@@ -41,6 +42,31 @@ int qc_dm_query(const char *name, struct qc_dm_device *device, struct qc_error *
  */
 int qc_dm_create(const char *name, u64 sectors, const char *params, bool read_only,
 		 struct qc_error *err);
+
+/*
+ * Load a table for a device; qc_dm_resume() puts it to use.  One that was loaded before is
+ * replaced.  -EINVAL etc. with the module's own reason; the table in use is untouched.
+ */
+int qc_dm_load(const char *name, u64 sectors, const char *params, bool read_only,
+	       struct qc_error *err);
+
+/* Forget a table that was loaded; fine when there is none. */
+int qc_dm_clear(const char *name, struct qc_error *err);
+
+/*
+ * Stop I/O: what is in flight ends, a file system on the device is frozen, and everything
+ * is in the images when this returns 0.  Nothing waits for I/O that this process would have to
+ * do on the device itself: see that it need not.
+ */
+int qc_dm_suspend(const char *name, struct qc_error *err);
+
+/*
+ * Let I/O go on, with the loaded table if there is one.  A device that runs is suspended for
+ * that by the kernel in the same call: a process that is killed here leaves it running, with
+ * one table or the other.  On failure it runs with the old table, if it can run at all, and
+ * the loaded one is gone.
+ */
+int qc_dm_resume(const char *name, struct qc_error *err);
 
 /* Remove a device; its node and its table are gone when this returns.  -EBUSY when open. */
 int qc_dm_remove(const char *name, struct qc_error *err);

@@ -128,3 +128,28 @@ int qc_lock(struct qc_store *store, enum qc_lock_mode mode, struct qc_error *err
 	return qc_fail(err, -ret, store->path, "keep the image on a file system with locks",
 		       "cannot lock it: %s", strerror(-ret));
 }
+
+const char *qc_lock_denied(const struct qc_store *store, enum qc_lock_mode mode)
+{
+	static const char *const used[NR_PERMISSIONS] = {
+		"Failed to get \"consistent read\" lock",
+		"Failed to get \"write\" lock",
+		"Failed to get \"write unchanged\" lock",
+		"Failed to get \"resize\" lock",
+	};
+	static const char *const unshared[NR_PERMISSIONS] = {
+		"Failed to get shared \"consistent read\" lock",
+		"Failed to get shared \"write\" lock",
+		"Failed to get shared \"write unchanged\" lock",
+		"Failed to get shared \"resize\" lock",
+	};
+	const struct permissions *perms = &mode_permissions[mode];
+
+	for (int n = 0; n < NR_PERMISSIONS; n++)
+		if (perms->used & 1 << n && held_elsewhere(store->fd, UNSHARED_BASE + n) > 0)
+			return used[n];
+	for (int n = 0; n < NR_PERMISSIONS; n++)
+		if (perms->unshared & 1 << n && held_elsewhere(store->fd, PERM_BASE + n) > 0)
+			return unshared[n];
+	return NULL;
+}

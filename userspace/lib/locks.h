@@ -27,4 +27,11 @@ enum qc_lock_mode {
  */
 int qc_lock(struct qc_store *store, enum qc_lock_mode mode, struct qc_error *err);
 
+/*
+ * What qc_lock() would fail with because of others, in the words of QEMU's programs:
+ * Failed to get "write" lock (somebody does not share writing), Failed to get shared
+ * "write" lock (somebody writes).  NULL when nothing is in the way.
+ */
+const char *qc_lock_denied(const struct qc_store *store, enum qc_lock_mode mode);
+
 #endif /* QCHAIN_LOCKS_H */

@@ -1,8 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 /* Regular files and block devices behind one interface. */
-#ifndef _GNU_SOURCE
-#define _GNU_SOURCE	/* O_DIRECT */
-#endif
 #include <blkid/blkid.h>
 #include <errno.h>
 #include <fcntl.h>
@@ -220,14 +217,6 @@ int qc_store_resize(struct qc_store *store, u64 size, struct qc_error *err)
 	if (ftruncate(store->fd, size) < 0)
 		return qc_fail_errno(err, errno, store->path, "cannot set the file's size");
 	return 0;
-}
-
-void qc_store_set_direct(struct qc_store *store)
-{
-	int flags = fcntl(store->fd, F_GETFL);
-
-	if (flags >= 0)
-		fcntl(store->fd, F_SETFL, flags | O_DIRECT);
 }
 
 static void cleanup_probe(blkid_probe *probe)

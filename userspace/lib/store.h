@@ -70,12 +70,6 @@ int qc_store_flush(struct qc_store *store, struct qc_error *err);
 int qc_store_resize(struct qc_store *store, u64 size, struct qc_error *err);
 
 /*
- * Switch the description to direct I/O, as the last thing before it is handed
- * to the kernel.  Where the file system has none it stays as it is.
- */
-void qc_store_set_direct(struct qc_store *store);
-
-/*
  * qc_store_signature - what libblkid sees on the store.
  * @type: set to a new string such as "ext4" or "dos", NULL when nothing is found.
  * Only ever for telling the user: a format is never concluded from it.
