@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 /* New images: header, refcount structures and an empty L1 table. */
 #include <errno.h>
+#include <fcntl.h>
 
 #include "create.h"
 #include "locks.h"
@@ -196,6 +197,21 @@ static int check_existing(const struct qc_store *store, const struct qc_create_o
 	return 0;
 }
 
+/* Have the new name of a file on stable storage, too. */
+static int flush_directory(const char *path, struct qc_error *err)
+{
+	const char *slash = strrchr(path, '/');
+	CLEANUP_FREE char *dir = slash ? strndup(path, slash - path + 1) : strdup(".");
+	CLEANUP_FD int fd = -1;
+
+	if (!dir)
+		return qc_fail_nomem(err, path);
+	fd = open(dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	if (fd < 0 || (fsync(fd) < 0 && errno != EINVAL))
+		return qc_fail_errno(err, errno, dir, "cannot flush the directory");
+	return 0;
+}
+
 int qc_create(const char *path, const struct qc_create_options *o, struct qc_error *err)
 {
 	CLEANUP_HEADER struct qc_header *h = calloc(1, sizeof(*h));
@@ -225,6 +241,8 @@ int qc_create(const char *path, const struct qc_create_options *o, struct qc_err
 		ret = qc_store_resize(store, 0, err);
 	if (!ret)
 		ret = write_image(store, h, err);
+	if (!ret && created)
+		ret = flush_directory(path, err);
 	if (ret < 0 && created)
 		unlink(path);
 	return ret;

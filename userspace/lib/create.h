@@ -24,7 +24,8 @@ struct qc_create_options {
  * With options->force an existing file, or a device that holds something, is
  * overwritten, but never one that is locked, mounted or claimed.
  * The backing file is not looked at: see qc_chain_resolve_name().
- * On failure a file that this call made is gone again.
+ * When this returns 0 the image and its name are on stable storage; on failure a file that
+ * this call made is gone again.
  * Returns 0, -EEXIST, -EINVAL (options), -EBUSY, -ENOSPC (device too small), ...
  */
 int qc_create(const char *path, const struct qc_create_options *options, struct qc_error *err);
