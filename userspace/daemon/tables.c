@@ -1,18 +1,25 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 /* What the daemon is made of. */
+#include "blockdev.h"
 #include "control.h"
+#include "export.h"
 #include "part.h"
 #include "qapi.h"
+#include "state.h"
 
 const struct qapi_command *const qapi_commands[] = {
 	control_commands,
+	blockdev_commands,
+	export_commands,
 	NULL
 };
 
 const struct qapi_event *const qapi_events[] = {
+	export_events,
 	NULL
 };
 
 const struct daemon_part *const daemon_parts[] = {
+	&graph_part,
 	NULL
 };

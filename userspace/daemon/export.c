@@ -1,0 +1,360 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+/* Exports: making devices of nodes, and removing them; stop and cont. */
+#include <errno.h>
+#include <stdio.h>
+
+#include "attach.h"
+#include "export.h"
+#include "log.h"
+#include "node-open.h"
+#include "schema-block.h"
+#include "state.h"
+#include "table.h"
+
+struct export_list export_list = TAILQ_HEAD_INITIALIZER(export_list);
+bool export_stopped;
+
+struct export *export_find(const char *id)
+{
+	struct export *export;
+
+	TAILQ_FOREACH(export, &export_list, link)
+		if (!strcmp(export->id, id))
+			return export;
+	return NULL;
+}
+
+struct export *export_new(const char *id, const char *name, bool writable)
+{
+	struct export *export = calloc(1, sizeof(*export));
+
+	if (!export)
+		return NULL;
+	export->id = strdup(id);
+	export->name = strdup(name);
+	if (!export->id || !export->name) {
+		free(export->id);
+		free(export->name);
+		free(export);
+		return NULL;
+	}
+	export->writable = writable;
+	export->root.role = "root";
+	export->root.claims = true;
+	export->root.writes = writable;
+	TAILQ_INSERT_TAIL(&export_list, export, link);
+	return export;
+}
+
+void export_free(struct export *export)
+{
+	TAILQ_REMOVE(&export_list, export, link);
+	if (export->root.node)
+		node_detach(&export->root);
+	free(export->id);
+	free(export->name);
+	free(export);
+}
+
+static unsigned int table_flags(const struct export *export)
+{
+	return export->root.node->discard ? 0 : QC_TABLE_NO_DISCARD_PASSDOWN;
+}
+
+int export_load(struct export *export, struct qmp_error *error)
+{
+	CLEANUP_NODE_CHAIN struct qc_chain chain = { 0 };
+	CLEANUP_FREE char *params = NULL;
+	struct qc_error err;
+
+	if (node_chain(export->root.node, &chain, error))
+		return -1;
+	if (qc_table_build(&chain, table_flags(export) | QC_TABLE_BY_FD |
+			   (export->writable ? 0 : QC_TABLE_READ_ONLY), &params, &err) < 0 ||
+	    qc_dm_load(export->name, qc_table_sectors(&chain), params, !export->writable,
+		       &err) < 0)
+		return qmp_fail(error, "%s", err.text);
+	return 0;
+}
+
+static bool in_chain(const struct export *export, const struct node *protocol)
+{
+	for (struct node *n = export->root.node; n; n = n->backing.node)
+		if (node_protocol(n) == protocol)
+			return true;
+	return false;
+}
+
+void export_take_back(void)
+{
+	struct qmp_error error;
+	struct export *export;
+	struct node *node;
+
+	TAILQ_FOREACH(node, &node_list, link) {
+		if (!node_is_protocol(node) || !node->in_kernel)
+			continue;
+		TAILQ_FOREACH(export, &export_list, link)
+			if (in_chain(export, node))
+				break;
+		if (export)
+			continue;
+		node->in_kernel = false;
+		node->lock = QC_LOCK_NONE;
+		if (node_settle(node, &error))
+			log_line(LOG_WARNING, "%s: %s", node->filename, error.text);
+	}
+}
+
+static int attach(struct export *export, struct qmp_error *error)
+{
+	CLEANUP_NODE_CHAIN struct qc_chain chain = { 0 };
+	const struct qc_attach_options options = {
+		.name = export->name,
+		.read_only = !export->writable,
+		.table_flags = table_flags(export),
+	};
+	struct qc_error err;
+
+	if (node_chain(export->root.node, &chain, error))
+		return -1;
+	if (qc_attach_chain(&chain, &options, &err) < 0)
+		return qmp_fail(error, "%s", err.text);
+	if (export_stopped && qc_dm_suspend(export->name, &err) < 0) {
+		qc_detach(export->name, NULL);
+		return qmp_fail(error, "%s", err.text);
+	}
+	return 0;
+}
+
+static int run_add(struct qmp_session *session, struct json_object *arguments,
+		   struct json_object **result, struct qmp_error *error)
+{
+	const char *id = qapi_get_str(arguments, "id", "");
+	const char *name = qapi_get_str(arguments, "name", "");
+	bool writable = qapi_get_bool(arguments, "writable", false);
+	struct qmp_error ignored;
+	struct export *export;
+	struct qc_error err;
+	struct node *node;
+
+	(void)result;
+	/* A daemon that was started again has what its command line names. */
+	if (!session && state_restored() && export_find(id))
+		return 0;
+	if (!node_wellformed(id))
+		return qmp_fail(error, "Invalid block export id");
+	if (export_find(id))
+		return qmp_fail(error, "Block export id '%s' is already in use", id);
+	if (node_find(id))
+		return qmp_fail(error, "Device name '%s' conflicts with an existing node name", id);
+	node = node_lookup(NULL, qapi_get_str(arguments, "node-name", ""), error);
+	if (!node)
+		return -1;
+	if (writable && node->read_only)
+		return qmp_fail(error, "Cannot export read-only node as writable");
+	if (qc_dm_check_name(name, &err) < 0)
+		return qmp_fail(error, "%s", err.text);
+
+	export = export_new(id, name, writable);
+	if (!export)
+		return qmp_fail(error, "Out of memory");
+	if (node_attach(&export->root, node, error)) {
+		export_free(export);
+		return -1;
+	}
+	/* Written first: a device that is there must be known. */
+	if (!state_save(error) && !attach(export, error))
+		return 0;
+	export_free(export);
+	state_save(&ignored);
+	return -1;
+}
+
+static void deleted(const char *id)
+{
+	struct json_object *data = json_object_new_object();
+
+	json_object_object_add(data, "id", json_object_new_string(id));
+	qmp_emit("BLOCK_EXPORT_DELETED", data);
+}
+
+/* The device is removed, or was so by somebody else. */
+static int detach(struct export *export, struct qmp_error *error)
+{
+	CLEANUP_FREE char *id = strdup(export->id);
+	struct qmp_error ignored;
+	struct qc_error err = { 0 };
+	int ret = qc_detach(export->name, &err);
+
+	if (ret == -EBUSY)
+		return qmp_fail(error, "export '%s' still in use: %s", export->id, err.text);
+	if (ret < 0 && ret != -EIO && ret != -ENODEV)
+		return qmp_fail(error, "%s", err.text);
+	export_free(export);
+	export_take_back();
+	if (state_save(&ignored))
+		log_line(LOG_WARNING, "%s", ignored.text);
+	if (id)
+		deleted(id);
+	return ret == -EIO ? qmp_fail(error, "%s", err.text) : 0;
+}
+
+static int run_del(struct qmp_session *session, struct json_object *arguments,
+		   struct json_object **result, struct qmp_error *error)
+{
+	const char *id = qapi_get_str(arguments, "id", "");
+	struct export *export = export_find(id);
+
+	(void)session;
+	(void)result;
+	if (!export)
+		return qmp_fail(error, "Export '%s' is not found", id);
+	return detach(export, error);
+}
+
+static int run_query(struct qmp_session *session, struct json_object *arguments,
+		     struct json_object **result, struct qmp_error *error)
+{
+	struct export *export;
+
+	(void)session;
+	(void)arguments;
+	(void)error;
+	*result = json_object_new_array();
+	TAILQ_FOREACH_REVERSE(export, &export_list, export_list, link) {
+		struct json_object *info = json_object_new_object();
+
+		json_object_object_add(info, "id", json_object_new_string(export->id));
+		json_object_object_add(info, "type", json_object_new_string("dm"));
+		json_object_object_add(info, "node-name",
+				       json_object_new_string(export->root.node->name));
+		json_object_object_add(info, "shutting-down", json_object_new_boolean(false));
+		json_object_array_add(*result, info);
+	}
+	return 0;
+}
+
+/* --- stop, cont ------------------------------------------------------------------------------- */
+
+/* A device that somebody removed is no obstacle. */
+static int suspend(const char *name, struct qc_error *err)
+{
+	int ret = qc_dm_suspend(name, err);
+
+	return ret == -ENODEV ? 0 : ret;
+}
+
+static int run_stop(struct qmp_session *session, struct json_object *arguments,
+		    struct json_object **result, struct qmp_error *error)
+{
+	CLEANUP_FD int serial = -1;
+	struct qmp_error ignored;
+	struct export *export;
+	struct qc_error err;
+
+	(void)session;
+	(void)arguments;
+	(void)result;
+	if (export_stopped)
+		return 0;
+	if (qc_dm_serialise(&serial, &err) < 0)
+		return qmp_fail(error, "%s", err.text);
+	/* Nothing may be written to any file system between the first device and the answer. */
+	export_stopped = true;
+	if (state_save(error)) {
+		export_stopped = false;
+		return -1;
+	}
+	TAILQ_FOREACH(export, &export_list, link)
+		if (suspend(export->name, &err) < 0)
+			break;
+	if (!export) {
+		qmp_emit("STOP", NULL);
+		return 0;
+	}
+	while ((export = TAILQ_PREV(export, export_list, link)))
+		qc_dm_resume(export->name, NULL);
+	export_stopped = false;
+	state_save(&ignored);
+	return qmp_fail(error, "%s", err.text);
+}
+
+static int run_cont(struct qmp_session *session, struct json_object *arguments,
+		    struct json_object **result, struct qmp_error *error)
+{
+	CLEANUP_FD int serial = -1;
+	struct qmp_error ignored;
+	struct export *export;
+	struct qc_error err;
+	int failed = 0;
+
+	(void)session;
+	(void)arguments;
+	(void)result;
+	if (!export_stopped)
+		return 0;
+	if (qc_dm_serialise(&serial, &err) < 0)
+		return qmp_fail(error, "%s", err.text);
+	TAILQ_FOREACH(export, &export_list, link) {
+		int ret = qc_dm_resume(export->name, failed ? NULL : &err);
+
+		if (ret < 0 && ret != -ENODEV)
+			failed = ret;
+		else
+			export->loaded = false;
+	}
+	if (failed)
+		return qmp_fail(error, "%s", err.text);
+	export_stopped = false;
+	if (state_save(&ignored))
+		log_line(LOG_WARNING, "%s", ignored.text);
+	qmp_emit("RESUME", NULL);
+	return 0;
+}
+
+static int run_query_status(struct qmp_session *session, struct json_object *arguments,
+			    struct json_object **result, struct qmp_error *error)
+{
+	(void)session;
+	(void)arguments;
+	(void)error;
+	*result = json_object_new_object();
+	json_object_object_add(*result, "running", json_object_new_boolean(!export_stopped));
+	json_object_object_add(*result, "singlestep", json_object_new_boolean(false));
+	json_object_object_add(*result, "status",
+			       json_object_new_string(export_stopped ? "paused" : "running"));
+	return 0;
+}
+
+int export_quit(bool keep, struct qmp_error *error)
+{
+	struct export *export, *before;
+
+	if (keep)
+		return 0;
+	/* A stopped device has everything written back, and goes as it is. */
+	for (export = TAILQ_LAST(&export_list, export_list); export; export = before) {
+		before = TAILQ_PREV(export, export_list, link);
+		if (detach(export, error))
+			return -1;
+	}
+	return 0;
+}
+
+const struct qapi_command export_commands[] = {
+	{ "block-export-add", .arguments = &schema_export_options, .run = run_add },
+	{ "block-export-del", .arguments = &schema_export_del, .run = run_del },
+	{ "query-block-exports", .result = &schema_export_infos, .run = run_query },
+	{ "stop", .run = run_stop },
+	{ "cont", .run = run_cont },
+	{ "query-status", .result = &schema_status_info, .run = run_query_status },
+	{ 0 }
+};
+
+const struct qapi_event export_events[] = {
+	{ "BLOCK_EXPORT_DELETED", .data = &schema_export_deleted },
+	{ "STOP", .data = NULL },
+	{ "RESUME", .data = NULL },
+	{ 0 }
+};

@@ -1,0 +1,51 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * Exports: nodes that are block devices.  The ID of one plays the part of QEMU's drive name.
+ * Functions return 0 or -1 with @error; they run in the event loop and sleep.
+ */
+#ifndef QCHAIN_EXPORT_H
+#define QCHAIN_EXPORT_H
+
+#include "node.h"
+
+struct export {
+	TAILQ_ENTRY(export) link;
+	char *id;
+	char *name;			/* of the device */
+	bool writable;
+	bool loaded;			/* its device is stopped; cont gives it a new table */
+	struct node_edge root;
+};
+
+TAILQ_HEAD(export_list, export);
+extern struct export_list export_list;	/* oldest first */
+
+/* After stop, and until cont. */
+extern bool export_stopped;
+
+extern const struct qapi_command export_commands[];
+extern const struct qapi_event export_events[];
+
+/* NULL when there is none. */
+struct export *export_find(const char *id);
+
+/* One more in the list, not using a node yet.  NULL without memory. */
+struct export *export_new(const char *id, const char *name, bool writable);
+
+/* Out of the list; the node is released.  The device is left alone. */
+void export_free(struct export *export);
+
+/* Load the table of what the export's node is now; export_switch() puts it to use. */
+int export_load(struct export *export, struct qmp_error *error);
+
+/*
+ * What is in the kernel's hands alone (node->in_kernel) and in no export's chain any more has
+ * been let go: lock it again.  A file that somebody else took meanwhile stays unlocked, and
+ * says so when it is used.
+ */
+void export_take_back(void);
+
+/* Remove all devices, or leave them all running. */
+int export_quit(bool keep, struct qmp_error *error);
+
+#endif /* QCHAIN_EXPORT_H */

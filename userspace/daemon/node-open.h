@@ -1,0 +1,33 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * Make nodes of a definition, as blockdev-add has it, and of what is in image headers.
+ */
+#ifndef QCHAIN_NODE_OPEN_H
+#define QCHAIN_NODE_OPEN_H
+
+#include "node.h"
+
+/*
+ * node_open - open what a checked BlockdevOptions describes, and what it is backed by.
+ * Where a qcow2 node is defined without a backing node, that is opened as the image says; names
+ * are relative to the image, and a format is never guessed.  Backing nodes are read-only.
+ * Returns the node, which nobody uses or owns yet, or NULL, and then nothing is left.
+ */
+struct node *node_open(struct json_object *options, struct qmp_error *error);
+
+/*
+ * Read the header of a qcow2 node anew.  An image marked corrupt is refused where it could
+ * be written to.
+ */
+int node_read_header(struct node *node, struct qmp_error *error);
+
+/*
+ * Open the file of a protocol node that has filename, path and read_only.  Sets store and what
+ * identifies it; takes no locks.
+ */
+int node_open_file(struct node *node, bool auto_read_only, struct qmp_error *error);
+
+/* By export ID, or by name; either may be NULL. */
+struct node *node_lookup(const char *device, const char *name, struct qmp_error *error);
+
+#endif /* QCHAIN_NODE_OPEN_H */

@@ -1,0 +1,597 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+/* The state file, and finding everything again with its help. */
+#ifndef _GNU_SOURCE
+#define _GNU_SOURCE	/* asprintf */
+#endif
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <sys/file.h>
+#include <sys/stat.h>
+#include <time.h>
+
+#include "dm.h"
+#include "export.h"
+#include "log.h"
+#include "node-open.h"
+#include "state.h"
+#include "table.h"
+
+#define DEFAULT_STATE "/run/qchain/qchaind.json"
+#define VERSION 1
+#define LOCK_TRIES 100		/* of 50 ms: a daemon that was killed may still be in the kernel */
+
+static const char *state_path;	/* NULL before start */
+static bool restored;
+
+bool state_restored(void)
+{
+	return restored;
+}
+
+/* --- writing ---------------------------------------------------------------------------------- */
+
+static void add_str(struct json_object *object, const char *member, const char *value)
+{
+	json_object_object_add(object, member, json_object_new_string(value));
+}
+
+static void add_bool(struct json_object *object, const char *member, bool value)
+{
+	json_object_object_add(object, member, json_object_new_boolean(value));
+}
+
+static void add_u64(struct json_object *object, const char *member, u64 value)
+{
+	json_object_object_add(object, member, json_object_new_uint64(value));
+}
+
+static struct json_object *node_state(const struct node *node)
+{
+	struct json_object *object = json_object_new_object();
+
+	add_str(object, "name", node->name);
+	add_str(object, "driver", node_driver_name(node->driver));
+	add_bool(object, "owned", node->owned);
+	add_bool(object, "read-only", node->read_only);
+	add_bool(object, "discard", node->discard);
+	add_bool(object, "direct", node->direct);
+	if (node_is_protocol(node)) {
+		add_str(object, "filename", node->filename);
+		add_str(object, "path", node->path);
+		add_bool(object, "locking", node->locking);
+		add_bool(object, "bdev", node->is_bdev);
+		add_u64(object, "dev", node->dev);
+		add_u64(object, "ino", node->ino);
+	} else {
+		add_str(object, "file", node->file.node->name);
+	}
+	if (node->backing.node)
+		add_str(object, "backing", node->backing.node->name);
+	return object;
+}
+
+static struct json_object *export_state(const struct export *export)
+{
+	struct json_object *object = json_object_new_object();
+
+	add_str(object, "id", export->id);
+	add_str(object, "name", export->name);
+	add_bool(object, "writable", export->writable);
+	add_bool(object, "loaded", export->loaded);
+	add_str(object, "node", export->root.node->name);
+	return object;
+}
+
+struct json_object *state_graph(void)
+{
+	struct json_object *graph = json_object_new_object();
+	struct json_object *nodes = json_object_new_array();
+	struct json_object *exports = json_object_new_array();
+	struct export *export;
+	struct node *node;
+
+	add_u64(graph, "last-number", node_last_number);
+	add_bool(graph, "stopped", export_stopped);
+	TAILQ_FOREACH(node, &node_list, link)
+		json_object_array_add(nodes, node_state(node));
+	TAILQ_FOREACH(export, &export_list, link)
+		json_object_array_add(exports, export_state(export));
+	json_object_object_add(graph, "nodes", nodes);
+	json_object_object_add(graph, "exports", exports);
+	return graph;
+}
+
+static int write_all(int fd, const char *text, size_t len)
+{
+	while (len) {
+		ssize_t n = write(fd, text, len);
+
+		if (n < 0 && errno == EINTR)
+			continue;
+		if (n < 0)
+			return -errno;
+		text += n;
+		len -= n;
+	}
+	return fsync(fd) < 0 ? -errno : 0;
+}
+
+static int replace_file(struct json_object *state, struct qmp_error *error)
+{
+	const char *text = json_object_to_json_string_ext(state, JSON_C_TO_STRING_PLAIN |
+							  JSON_C_TO_STRING_NOSLASHESCAPE);
+	CLEANUP_FREE char *temp = NULL;
+	CLEANUP_FD int fd = -1;
+	int ret;
+
+	if (!text || asprintf(&temp, "%s.new", state_path) < 0)
+		return qmp_fail(error, "%s: out of memory", state_path);
+	fd = open(temp, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC | O_NOFOLLOW, 0600);
+	ret = fd < 0 ? -errno : write_all(fd, text, strlen(text));
+	if (!ret && rename(temp, state_path) < 0)
+		ret = -errno;
+	if (!ret)
+		return 0;
+	unlink(temp);
+	return qmp_fail(error, "%s: cannot write it: %s; nothing was changed", state_path,
+			strerror(-ret));
+}
+
+/* Without a part that was started, as in tests of the tables, there is no file. */
+static int save(struct json_object *graph, struct json_object *next, struct json_object *files,
+		struct qmp_error *error)
+{
+	CLEANUP_JSON struct json_object *state = NULL;
+
+	if (!state_path) {
+		json_object_put(graph);
+		json_object_put(next);
+		return 0;
+	}
+	state = json_object_new_object();
+	add_u64(state, "version", VERSION);
+	json_object_object_add(state, "graph", graph);
+	if (next)
+		json_object_object_add(state, "next", next);
+	if (files)
+		json_object_object_add(state, "files", json_object_get(files));
+	return replace_file(state, error);
+}
+
+int state_save(struct qmp_error *error)
+{
+	return save(state_graph(), NULL, NULL, error);
+}
+
+int state_save_change(struct json_object *before, struct json_object *files,
+		      struct qmp_error *error)
+{
+	return save(json_object_get(before), state_graph(), files, error);
+}
+
+/* --- reading ---------------------------------------------------------------------------------- */
+
+static int fail_damaged(struct qmp_error *error)
+{
+	return qmp_fail(error, "%s: is damaged; remove it, and the devices with qchain detach",
+			state_path);
+}
+
+static struct json_object *array_of(struct json_object *object, const char *member)
+{
+	struct json_object *array;
+
+	if (!json_object_object_get_ex(object, member, &array) ||
+	    !json_object_is_type(array, json_type_array))
+		return NULL;
+	return array;
+}
+
+static u64 get_u64(struct json_object *object, const char *member)
+{
+	struct json_object *value;
+
+	return json_object_object_get_ex(object, member, &value) ? json_object_get_uint64(value) :
+								   0;
+}
+
+static struct json_object *named(struct json_object *array, const char *key, const char *value)
+{
+	for (size_t i = 0; array && value && i < json_object_array_length(array); i++) {
+		struct json_object *object = json_object_array_get_idx(array, i);
+
+		if (!strcmp(qapi_get_str(object, key, ""), value))
+			return object;
+	}
+	return NULL;
+}
+
+/* Which file or device is below a name. */
+struct identity {
+	bool known;
+	bool is_bdev;
+	dev_t dev;
+	ino_t ino;
+};
+
+static bool same(const struct identity *a, const struct identity *b)
+{
+	return a->known && b->known && a->is_bdev == b->is_bdev && a->dev == b->dev &&
+	       a->ino == b->ino;
+}
+
+/* Of the top image of an export, as @graph has it. */
+static struct identity recorded_top(struct json_object *graph, const char *id)
+{
+	struct json_object *nodes = array_of(graph, "nodes");
+	struct json_object *node = named(array_of(graph, "exports"), "id", id);
+	struct identity top = { 0 };
+
+	node = node ? named(nodes, "name", qapi_get_str(node, "node", NULL)) : NULL;
+	while (node && qapi_has(node, "file"))
+		node = named(nodes, "name", qapi_get_str(node, "file", NULL));
+	if (!node)
+		return top;
+	top.known = true;
+	top.is_bdev = qapi_get_bool(node, "bdev", false);
+	top.dev = get_u64(node, "dev");
+	top.ino = get_u64(node, "ino");
+	return top;
+}
+
+/* Of the top image that a device shows. */
+static struct identity live_top(const char *name)
+{
+	CLEANUP_TABLE struct qc_table table = { 0 };
+	CLEANUP_FREE char *params = NULL;
+	struct identity top = { 0 };
+	struct stat st;
+	u64 sectors;
+
+	if (qc_dm_table(name, &sectors, &params, NULL) < 0 ||
+	    qc_table_parse(params, name, &table, NULL) < 0 ||
+	    stat(table.layers[0].device, &st) < 0)
+		return top;
+	top.known = true;
+	top.is_bdev = S_ISBLK(st.st_mode);
+	top.dev = top.is_bdev ? st.st_rdev : st.st_dev;
+	top.ino = top.is_bdev ? 0 : st.st_ino;
+	return top;
+}
+
+/* Has the kernel taken the step from @graph to @next, at least for one device? */
+static bool has_happened(struct json_object *graph, struct json_object *next)
+{
+	struct json_object *exports = array_of(next, "exports");
+
+	for (size_t i = 0; exports && i < json_object_array_length(exports); i++) {
+		struct json_object *export = json_object_array_get_idx(exports, i);
+		const char *id = qapi_get_str(export, "id", "");
+		struct identity before = recorded_top(graph, id), after = recorded_top(next, id);
+		struct identity now = live_top(qapi_get_str(export, "name", ""));
+
+		if (!same(&before, &after) && same(&now, &after))
+			return true;
+	}
+	return false;
+}
+
+static int link_edge(struct node_edge *edge, const char *name, bool writes,
+		     struct qmp_error *error)
+{
+	struct node *node = node_find(name);
+
+	if (!node)
+		return fail_damaged(error);
+	edge->node = node;
+	edge->writes = writes;
+	TAILQ_INSERT_TAIL(&node->users, edge, link);
+	return 0;
+}
+
+static int restore_node(struct json_object *object, struct qmp_error *error)
+{
+	const char *name = qapi_get_str(object, "name", "");
+	int driver = node_driver_parse(qapi_get_str(object, "driver", ""));
+	struct node *node;
+
+	if (driver < 0 || !*name || node_find(name))
+		return fail_damaged(error);
+	node = node_new(name, driver);
+	if (!node)
+		return qmp_fail(error, "Out of memory");
+	node->owned = qapi_get_bool(object, "owned", false);
+	node->read_only = qapi_get_bool(object, "read-only", false);
+	node->discard = qapi_get_bool(object, "discard", false);
+	node->direct = qapi_get_bool(object, "direct", false);
+	if (!node_is_protocol(node))
+		return 0;
+	node->filename = strdup(qapi_get_str(object, "filename", ""));
+	node->path = strdup(qapi_get_str(object, "path", ""));
+	node->locking = qapi_get_bool(object, "locking", true);
+	node->is_bdev = qapi_get_bool(object, "bdev", false);
+	node->dev = get_u64(object, "dev");
+	node->ino = get_u64(object, "ino");
+	return node->filename && node->path ? 0 : qmp_fail(error, "Out of memory");
+}
+
+static int restore_edges(struct json_object *object, struct qmp_error *error)
+{
+	struct node *node = node_find(qapi_get_str(object, "name", ""));
+	const char *backing = qapi_get_str(object, "backing", NULL);
+
+	if (!node_is_protocol(node)) {
+		if (link_edge(&node->file, qapi_get_str(object, "file", ""),
+			      node->driver == NODE_QCOW2 && !node->read_only, error))
+			return -1;
+		node->file.claims = node->driver == NODE_QCOW2;
+		if (!node_is_protocol(node->file.node))
+			return fail_damaged(error);
+	}
+	if (backing) {
+		if (link_edge(&node->backing, backing, false, error))
+			return -1;
+		node->backing.claims = true;
+	}
+	return 0;
+}
+
+static int restore_export(struct json_object *object, struct qmp_error *error)
+{
+	struct export *export = export_new(qapi_get_str(object, "id", ""),
+					   qapi_get_str(object, "name", ""),
+					   qapi_get_bool(object, "writable", false));
+
+	if (!export)
+		return qmp_fail(error, "Out of memory");
+	export->loaded = qapi_get_bool(object, "loaded", false);
+	return link_edge(&export->root, qapi_get_str(object, "node", ""), export->writable, error);
+}
+
+static int restore_graph(struct json_object *graph, struct qmp_error *error)
+{
+	struct json_object *nodes = array_of(graph, "nodes");
+	struct json_object *exports = array_of(graph, "exports");
+
+	if (!nodes || !exports)
+		return fail_damaged(error);
+	node_last_number = get_u64(graph, "last-number");
+	export_stopped = qapi_get_bool(graph, "stopped", false);
+	for (size_t i = 0; i < json_object_array_length(nodes); i++)
+		if (restore_node(json_object_array_get_idx(nodes, i), error))
+			return -1;
+	for (size_t i = 0; i < json_object_array_length(nodes); i++)
+		if (restore_edges(json_object_array_get_idx(nodes, i), error))
+			return -1;
+	for (size_t i = 0; i < json_object_array_length(exports); i++)
+		if (restore_export(json_object_array_get_idx(exports, i), error))
+			return -1;
+	restored = !TAILQ_EMPTY(&node_list);
+	return 0;
+}
+
+/* --- the kernel's view ------------------------------------------------------------------------ */
+
+/*
+ * Open the node's file again.  Locks are not taken here: those of an image in a device are on a
+ * description that lives in the kernel, and would be in the way of our own.
+ */
+static void reopen(struct node *node)
+{
+	struct identity before = { true, node->is_bdev, node->dev, node->ino };
+	struct identity now;
+	struct qmp_error error;
+
+	if (node_open_file(node, false, &error)) {
+		log_line(LOG_WARNING, "node %s: %s", node->name, error.text);
+		return;
+	}
+	now = (struct identity){ true, node->is_bdev, node->dev, node->ino };
+	if (same(&before, &now))
+		return;
+	log_line(LOG_WARNING, "node %s: %s is another file now; it is not used", node->name,
+		 node->path);
+	qc_store_close(node->store);
+	node->store = NULL;
+	node->is_bdev = before.is_bdev;
+	node->dev = before.dev;
+	node->ino = before.ino;
+}
+
+static void reopen_all(void)
+{
+	struct qmp_error error;
+	struct node *node;
+
+	TAILQ_FOREACH(node, &node_list, link)
+		if (node_is_protocol(node))
+			reopen(node);
+	TAILQ_FOREACH(node, &node_list, link) {
+		if (node->driver == NODE_QCOW2 && node_protocol(node)->store &&
+		    node_read_header(node, &error))
+			log_line(LOG_WARNING, "node %s: %s", node->name, error.text);
+		if (node_settle(node, &error))
+			log_line(LOG_WARNING, "node %s: %s", node->name, error.text);
+	}
+}
+
+/* Is there a device for the export, and does it show what it should, or did before the change? */
+static bool is_there(const struct export *export, struct json_object *chosen,
+		     struct json_object *other, bool *behind)
+{
+	struct identity wanted = recorded_top(chosen, export->id);
+	struct identity before = recorded_top(other, export->id);
+	struct identity now = live_top(export->name);
+	struct qc_dm_device device;
+
+	*behind = false;
+	if (qc_dm_query(export->name, &device, NULL) < 0 || !device.exists || !device.ours ||
+	    !device.live)
+		return false;
+	if (same(&wanted, &now))
+		return true;
+	*behind = same(&before, &now) || (export->loaded && now.known);
+	return *behind;
+}
+
+/* Bring a device into the state in which the export has it. */
+static int bring_up(struct export *export, bool behind, struct qmp_error *error)
+{
+	struct qc_dm_device device;
+	struct qc_error err;
+
+	if (qc_dm_query(export->name, &device, &err) < 0)
+		return qmp_fail(error, "%s", err.text);
+	if (behind && (!device.loaded || export->loaded) && export_load(export, error))
+		return -1;
+	if (!behind && device.loaded)
+		qc_dm_clear(export->name, NULL);
+	if (export_stopped && !device.suspended && qc_dm_suspend(export->name, &err) < 0)
+		return qmp_fail(error, "%s", err.text);
+	if (export_stopped)
+		return 0;
+	if ((behind || device.suspended) && qc_dm_resume(export->name, &err) < 0)
+		return qmp_fail(error, "%s", err.text);
+	export->loaded = false;
+	return 0;
+}
+
+static void mark_in_kernel(const struct export *export)
+{
+	for (struct node *n = export->root.node; n; n = n->backing.node)
+		node_protocol(n)->in_kernel = true;
+}
+
+static void reconcile(struct json_object *chosen, struct json_object *other)
+{
+	struct export *export, *next;
+	struct qmp_error error;
+	bool behind;
+
+	for (export = TAILQ_FIRST(&export_list); export; export = next) {
+		next = TAILQ_NEXT(export, link);
+		if (is_there(export, chosen, other, &behind)) {
+			mark_in_kernel(export);
+			continue;
+		}
+		log_line(LOG_WARNING,
+			 "export %s: the device %s is gone, or shows something else; forgotten",
+			 export->id, export->name);
+		export_free(export);
+	}
+	reopen_all();
+	TAILQ_FOREACH(export, &export_list, link) {
+		is_there(export, chosen, other, &behind);
+		if (bring_up(export, behind, &error))
+			log_line(LOG_ERR, "export %s: %s", export->id, error.text);
+	}
+}
+
+static void remove_files(struct json_object *files)
+{
+	for (size_t i = 0; files && i < json_object_array_length(files); i++) {
+		const char *path = json_object_get_string(json_object_array_get_idx(files, i));
+
+		if (path && unlink(path) == 0)
+			log_line(LOG_INFO, "%s: removed, as the snapshot was not made", path);
+	}
+}
+
+static int restore(struct json_object *state, struct qmp_error *error)
+{
+	struct json_object *graph, *exports, *next = NULL;
+	CLEANUP_FD int serial = -1;
+	struct qc_error err;
+	bool forward;
+
+	if (get_u64(state, "version") != VERSION ||
+	    !json_object_object_get_ex(state, "graph", &graph))
+		return fail_damaged(error);
+	json_object_object_get_ex(state, "next", &next);
+	/* Where there are no devices device-mapper need not be there either. */
+	exports = array_of(graph, "exports");
+	if ((next || (exports && json_object_array_length(exports))) &&
+	    qc_dm_serialise(&serial, &err) < 0)
+		return qmp_fail(error, "%s", err.text);
+	forward = next && has_happened(graph, next);
+	if (next && !forward)
+		remove_files(array_of(state, "files"));
+	if (restore_graph(forward ? next : graph, error))
+		return -1;
+	reconcile(forward ? next : graph, forward ? graph : next);
+	return 0;
+}
+
+/* --- start and end ---------------------------------------------------------------------------- */
+
+static int make_directory(struct qmp_error *error)
+{
+	const char *slash = strrchr(state_path, '/');
+	CLEANUP_FREE char *dir = slash ? strndup(state_path, slash - state_path) : NULL;
+
+	if (slash && !dir)
+		return qmp_fail(error, "Out of memory");
+	if (dir && *dir && mkdir(dir, 0755) < 0 && errno != EEXIST)
+		return qmp_fail(error, "%s: cannot make the directory: %s", dir, strerror(errno));
+	return 0;
+}
+
+/* Held until the process ends, and its children that change devices have ended. */
+static int take_lock(struct qmp_error *error)
+{
+	const struct timespec pause = { .tv_nsec = 50000000 };
+	CLEANUP_FREE char *path = NULL;
+	int fd;
+
+	if (asprintf(&path, "%s.lock", state_path) < 0)
+		return qmp_fail(error, "Out of memory");
+	fd = open(path, O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0600);
+	if (fd < 0)
+		return qmp_fail(error, "%s: cannot open: %s", path, strerror(errno));
+	for (int i = 0; flock(fd, LOCK_EX | LOCK_NB) < 0; i++) {
+		if (errno != EWOULDBLOCK || i == LOCK_TRIES) {
+			close(fd);
+			return qmp_fail(error,
+					"%s: another qchaind runs with it; stop that, or set QCHAIN_STATE to another file",
+					state_path);
+		}
+		nanosleep(&pause, NULL);
+	}
+	return 0;
+}
+
+static int start(sd_event *loop, struct qmp_error *error)
+{
+	CLEANUP_JSON struct json_object *state = NULL;
+	const char *path = getenv("QCHAIN_STATE");
+
+	(void)loop;
+	qc_raise_nofile();
+	state_path = path && *path ? path : DEFAULT_STATE;
+	if (make_directory(error) || take_lock(error))
+		return -1;
+	if (access(state_path, F_OK) < 0 && errno == ENOENT)
+		return 0;
+	state = json_object_from_file(state_path);
+	if (!state)
+		return fail_damaged(error);
+	if (restore(state, error))
+		return -1;
+	return state_save(error);
+}
+
+static int quit(bool keep, struct qmp_error *error)
+{
+	if (export_quit(keep, error))
+		return -1;
+	if (!keep && state_path)
+		unlink(state_path);
+	return 0;
+}
+
+const struct daemon_part graph_part = {
+	.name = "graph",
+	.start = start,
+	.quit = quit,
+};

@@ -1,0 +1,35 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * What a daemon that is started after another was killed must know: nodes and exports, in a small
+ * file that is replaced as a whole.
+ *
+ * Every change is written before the command that made it is answered.  A step that also changes
+ * what the kernel does is written before, with the graph as it was and as it will be; the
+ * kernel's table tells afterwards which of them is true.
+ *
+ * The file is $QCHAIN_STATE, by default /run/qchain/qchaind.json.  One daemon uses it at a time.
+ */
+#ifndef QCHAIN_STATE_H
+#define QCHAIN_STATE_H
+
+#include "part.h"
+
+extern const struct daemon_part graph_part;
+
+/* The graph as it is now.  NULL without memory. */
+struct json_object *state_graph(void);
+
+/* Write the graph as it is now.  Fails with the file as it was. */
+int state_save(struct qmp_error *error);
+
+/*
+ * Write that the graph is about to change from @before to what it is now.
+ * @files: an array of paths of new files, to be removed if it does not come to that.
+ */
+int state_save_change(struct json_object *before, struct json_object *files,
+		      struct qmp_error *error);
+
+/* True when nodes were found again at start. */
+bool state_restored(void);
+
+#endif /* QCHAIN_STATE_H */

@@ -1,0 +1,141 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+/* Work on suspended devices, in a process that outlives the daemon. */
+#include <errno.h>
+#include <signal.h>
+#include <sys/mman.h>
+#include <sys/wait.h>
+
+#include "dm.h"
+#include "window.h"
+
+/* In memory shared with the child; @done is the last that is written. */
+struct outcome {
+	size_t switched;
+	int ret;
+	struct qc_error err;
+	bool done;
+};
+
+/* Also when the child cannot be made: then here. */
+static void run(void (*work)(void *ctx, struct outcome *outcome), void *ctx,
+		struct outcome *outcome)
+{
+	struct outcome *shared = mmap(NULL, sizeof(*shared), PROT_READ | PROT_WRITE,
+				      MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+	pid_t child = -1;
+	sigset_t all;
+
+	memset(outcome, 0, sizeof(*outcome));
+	if (shared != MAP_FAILED)
+		child = fork();
+	if (!child) {
+		sigfillset(&all);
+		sigprocmask(SIG_BLOCK, &all, NULL);
+		mlockall(MCL_CURRENT | MCL_FUTURE);
+		work(ctx, shared);
+		shared->done = true;
+		_exit(0);
+	}
+	if (child < 0) {
+		work(ctx, outcome);
+	} else {
+		while (waitpid(child, NULL, 0) < 0 && errno == EINTR)
+			;
+		*outcome = *shared;
+		if (!shared->done)
+			outcome->ret = qc_fail(&outcome->err, EINTR, "qchaind", NULL,
+					       "the process that changes devices was killed");
+	}
+	if (shared != MAP_FAILED)
+		munmap(shared, sizeof(*shared));
+}
+
+struct switching {
+	const char *const *names;
+	size_t count;
+};
+
+static void switch_all(void *ctx, struct outcome *outcome)
+{
+	const struct switching *s = ctx;
+	size_t suspended = 0;
+	int ret = 0;
+
+	while (suspended < s->count && !ret) {
+		ret = qc_dm_suspend(s->names[suspended], &outcome->err);
+		suspended += !ret;
+	}
+	while (!ret && outcome->switched < s->count) {
+		ret = qc_dm_resume(s->names[outcome->switched], &outcome->err);
+		outcome->switched += !ret;
+	}
+	/* What was not switched goes on with its old table. */
+	for (size_t i = outcome->switched; i < s->count; i++) {
+		qc_dm_clear(s->names[i], NULL);
+		if (i < suspended)
+			qc_dm_resume(s->names[i], NULL);
+	}
+	outcome->ret = ret;
+}
+
+size_t window_switch(const char *const *names, size_t count, struct qc_error *err)
+{
+	struct switching switching = { names, count };
+	struct outcome outcome;
+
+	/* The kernel suspends, switches and resumes a single one in one call. */
+	if (count == 1)
+		return qc_dm_resume(names[0], err) ? 0 : 1;
+	run(switch_all, &switching, &outcome);
+	if (outcome.switched < count)
+		*err = outcome.err;
+	return outcome.switched;
+}
+
+struct rewriting {
+	const char *device;
+	struct qc_store *store;
+	const char *backing;
+	const char *format;
+};
+
+static int rewrite(const struct rewriting *r, struct qc_error *err)
+{
+	CLEANUP_HEADER struct qc_header *header = NULL;
+	int ret = qc_header_read(r->store, &header, err);
+
+	if (ret < 0)
+		return ret;
+	free(header->backing);
+	header->backing = strdup(r->backing);
+	if (!header->backing ||
+	    qc_header_set_extension(header, QC_EXT_BACKING_FORMAT, r->format,
+				    strlen(r->format)) < 0)
+		return qc_fail_nomem(err, r->store->path);
+	return qc_header_write(header, r->store, err);
+}
+
+static void rewrite_suspended(void *ctx, struct outcome *outcome)
+{
+	const struct rewriting *r = ctx;
+
+	outcome->ret = qc_dm_suspend(r->device, &outcome->err);
+	if (outcome->ret)
+		return;
+	outcome->ret = rewrite(r, &outcome->err);
+	qc_dm_resume(r->device, outcome->ret ? NULL : &outcome->err);
+}
+
+int window_set_backing(const char *device, struct qc_store *store, const char *backing,
+		       const char *format, struct qc_error *err)
+{
+	struct rewriting rewriting = { device, store, backing, format };
+	struct outcome outcome;
+
+	if (!device)
+		return rewrite(&rewriting, err);
+	run(rewrite_suspended, &rewriting, &outcome);
+	if (outcome.ret)
+		*err = outcome.err;
+	return outcome.ret;
+}

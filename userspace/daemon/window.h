@@ -1,0 +1,28 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * What is done while devices are suspended is done by a process of its own, so that the
+ * daemon's death in the middle leaves none of them suspended.  That process holds what
+ * qc_dm_serialise() gave, too: who takes it afterwards finds the work done.  It is
+ * locked into memory and touches no file but those it is there for: any file system may be frozen.
+ */
+#ifndef QCHAIN_WINDOW_H
+#define QCHAIN_WINDOW_H
+
+#include "header.h"
+
+/*
+ * window_switch - put the loaded tables of @count devices to use, at one point in time: all are
+ * suspended before the first one is resumed.
+ * Returns how many of them, from the first on, have the new table; @err is set when that
+ * is fewer than @count.  The others have the old one, and none is left suspended.
+ */
+size_t window_switch(const char *const *names, size_t count, struct qc_error *err);
+
+/*
+ * window_set_backing - write name and format of the backing file into an image's header.
+ * @device: suspended meanwhile; NULL: nobody writes to the image.
+ */
+int window_set_backing(const char *device, struct qc_store *store, const char *backing,
+		       const char *format, struct qc_error *err);
+
+#endif /* QCHAIN_WINDOW_H */
