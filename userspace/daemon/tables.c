@@ -5,12 +5,14 @@
 #include "export.h"
 #include "part.h"
 #include "qapi.h"
+#include "query.h"
 #include "state.h"
 
 const struct qapi_command *const qapi_commands[] = {
 	control_commands,
 	blockdev_commands,
 	export_commands,
+	query_commands,
 	NULL
 };
 
