@@ -6,6 +6,7 @@
 #include "part.h"
 #include "qapi.h"
 #include "query.h"
+#include "snapshot.h"
 #include "state.h"
 
 const struct qapi_command *const qapi_commands[] = {
@@ -13,6 +14,7 @@ const struct qapi_command *const qapi_commands[] = {
 	blockdev_commands,
 	export_commands,
 	query_commands,
+	snapshot_commands,
 	NULL
 };
 

@@ -1,0 +1,487 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+/*
+ * External snapshots of devices in use, one or several at one point in time.
+ *
+ * First everything that may fail for a reason that lies with the request is done: files are
+ * made and opened, and the graph gets its new shape.  Then the state file is told, tables are
+ * loaded, and the kernel switches.  What has not been switched then is undone.
+ */
+#include <errno.h>
+#include <limits.h>
+#include <stdio.h>
+#include <sys/stat.h>
+
+#include "create.h"
+#include "dm.h"
+#include "export.h"
+#include "log.h"
+#include "node-open.h"
+#include "schema-block.h"
+#include "snapshot.h"
+#include "state.h"
+#include "window.h"
+
+/* One snapshot that is being made. */
+struct action {
+	struct node *node;
+	struct node *overlay;
+	char *created;			/* path of the overlay, if it was not there before */
+	bool opened;			/* the overlay is a node of this action's making */
+	bool done;			/* carried out, or undone */
+};
+
+struct transaction {
+	struct json_object *before;	/* the graph */
+	struct json_object *files;	/* paths of what was created */
+	struct action *actions;
+	size_t count;
+	struct export **exports;	/* whose chain changes */
+	size_t nb_exports;
+};
+
+static const char *absolute_path(const char *filename, char *path)
+{
+	char cwd[PATH_MAX];
+
+	if (filename[0] == '/' || !getcwd(cwd, sizeof(cwd)))
+		snprintf(path, 2 * PATH_MAX, "%s", filename);
+	else
+		snprintf(path, 2 * PATH_MAX, "%s/%s", strcmp(cwd, "/") ? cwd : "", filename);
+	return path;
+}
+
+/*
+ * The node's file as it is to stand in the header of @overlay: by the name that it was given,
+ * as QEMU writes it, if that means the same from where the overlay lies; else by its full path.
+ */
+static char *backing_name(const struct node *protocol, const char *overlay)
+{
+	CLEANUP_FREE char *resolved = NULL;
+	struct stat st;
+
+	if (qc_chain_resolve_name(overlay, protocol->filename, &resolved, NULL) == 0 &&
+	    stat(resolved, &st) == 0 &&
+	    (protocol->is_bdev ? S_ISBLK(st.st_mode) && st.st_rdev == protocol->dev :
+				 st.st_dev == protocol->dev && st.st_ino == protocol->ino))
+		return strdup(protocol->filename);
+	return realpath(protocol->path, NULL);
+}
+
+static int create_failed(const char *filename, int ret, const char *lock,
+			 const struct qc_error *err, struct qmp_error *error)
+{
+	struct stat st;
+
+	if (ret == -EBUSY && lock)
+		return qmp_fail(error, "%s", lock);
+	if (ret == -EINVAL && stat(filename, &st) == 0 && S_ISDIR(st.st_mode))
+		ret = -EISDIR;
+	switch (ret) {
+	case -ENOENT:
+	case -ENOTDIR:
+	case -EISDIR:
+	case -EACCES:
+	case -EPERM:
+	case -EROFS:
+	case -ENOSPC:
+	case -EDQUOT:
+	case -ENAMETOOLONG:
+	case -EBUSY:
+		return qmp_fail(error, "Could not create '%s': %s", filename, strerror(-ret));
+	default:
+		return qmp_fail(error, "%s", err->text);
+	}
+}
+
+/* Who has a lock on what is there already? */
+static const char *denied(const char *path)
+{
+	CLEANUP_STORE struct qc_store *store = NULL;
+
+	return qc_store_open(path, 0, &store, NULL) < 0 ? NULL :
+	       qc_lock_denied(store, QC_LOCK_WRITE);
+}
+
+static int create_overlay(struct transaction *t, struct action *action, const char *filename,
+			  struct qmp_error *error)
+{
+	struct node *protocol = node_protocol(action->node);
+	CLEANUP_FREE char *backing = backing_name(protocol, filename);
+	struct qc_create_options options = {
+		.backing = backing,
+		.backing_format = action->node->driver == NODE_QCOW2 ? "qcow2" : "raw",
+		.force = true,
+	};
+	char path[2 * PATH_MAX];
+	struct qc_error err;
+	int ret;
+
+	if (!backing)
+		return qmp_fail(error, "Could not find '%s'", protocol->path);
+	if (node_size(action->node, &options.size, error))
+		return -1;
+	if (!*filename)
+		return qmp_fail(error, "Could not create '': %s", strerror(ENOENT));
+	absolute_path(filename, path);
+	if (access(path, F_OK) < 0 && errno == ENOENT) {
+		/* Written first, so that a file that nobody asked for is not left. */
+		action->created = strdup(path);
+		if (!action->created)
+			return qmp_fail(error, "Out of memory");
+		json_object_array_add(t->files, json_object_new_string(path));
+		if (state_save_change(t->before, t->files, error))
+			return -1;
+	}
+	ret = qc_create(path, &options, &err);
+	if (ret < 0) {
+		free(action->created);
+		action->created = NULL;
+		return create_failed(filename, ret, denied(path), &err, error);
+	}
+	return 0;
+}
+
+/* The overlay as a node that has no backing node yet. */
+static struct node *open_overlay(const struct node *node, const char *filename, const char *name,
+				 struct qmp_error *error)
+{
+	CLEANUP_JSON struct json_object *options = json_object_new_object();
+	struct json_object *file = json_object_new_object();
+	struct json_object *cache = json_object_new_object();
+	struct stat st;
+	bool bdev = stat(filename, &st) == 0 && S_ISBLK(st.st_mode);
+
+	json_object_object_add(file, "driver",
+			       json_object_new_string(bdev ? "host_device" : "file"));
+	json_object_object_add(file, "filename", json_object_new_string(filename));
+	json_object_object_add(cache, "direct", json_object_new_boolean(node->direct));
+	json_object_object_add(options, "driver", json_object_new_string("qcow2"));
+	if (name)
+		json_object_object_add(options, "node-name", json_object_new_string(name));
+	json_object_object_add(options, "read-only", json_object_new_boolean(node->read_only));
+	json_object_object_add(options, "discard",
+			       json_object_new_string(node->discard ? "unmap" : "ignore"));
+	json_object_object_add(options, "cache", cache);
+	json_object_object_add(options, "file", file);
+	json_object_object_add(options, "backing", NULL);
+	return node_open(options, error);
+}
+
+/* Can there be a snapshot of the node at all? */
+static int check_node(const struct node *node, struct qmp_error *error)
+{
+	const struct node_edge *user;
+
+	if (node_check_busy(node, error))
+		return -1;
+	TAILQ_FOREACH(user, &node->users, link)
+		if (user->parent)
+			return qmp_fail(error, "Node '%s' is busy: node is used as %s of '%s'",
+					node->name, user->role, user->parent->name);
+	return 0;
+}
+
+static int check_overlay(struct node *node, struct node *overlay, struct qmp_error *error)
+{
+	const struct node_edge *user;
+	u64 size, overlay_size;
+
+	TAILQ_FOREACH(user, &overlay->users, link)
+		if (!user->parent)
+			return qmp_fail(error, "The overlay is already in use");
+	if (overlay->backing.node)
+		return qmp_fail(error, "The overlay already has a backing image");
+	if (overlay->driver != NODE_QCOW2)
+		return qmp_fail(error, "The overlay does not support backing images");
+	if (!TAILQ_EMPTY(&overlay->users))
+		return qmp_fail(error, "The overlay is already in use");
+	if (overlay == node)
+		return qmp_fail(error, "Making '%s' a backing child of '%s' would create a cycle",
+				node->name, overlay->name);
+	if (node_size(node, &size, error) || node_size(overlay, &overlay_size, error))
+		return -1;
+	if (overlay_size < size && !TAILQ_EMPTY(&node->users))
+		return qmp_fail(error,
+				"The overlay has %llu bytes, fewer than the %llu of node '%s' in use",
+				overlay_size, size, node->name);
+	return 0;
+}
+
+static int prepare_sync(struct transaction *t, struct action *action, struct json_object *data,
+			struct qmp_error *error)
+{
+	const char *filename = qapi_get_str(data, "snapshot-file", "");
+	const char *name = qapi_get_str(data, "snapshot-node-name", NULL);
+	const char *format = qapi_get_str(data, "format", "qcow2");
+	bool existing = !strcmp(qapi_get_str(data, "mode", ""), "existing");
+	const char *by_name = qapi_get_str(data, "node-name", NULL);
+	int driver = node_driver_parse(format);
+
+	action->node = node_lookup(qapi_get_str(data, "device", NULL), by_name, error);
+	if (!action->node || check_node(action->node, error))
+		return -1;
+	if (by_name && !name)
+		return qmp_fail(error, "New overlay node-name missing");
+	if (name && node_find(name))
+		return qmp_fail(error, "New overlay node-name already in use");
+	/* Before there is a file that nobody needs. */
+	if (name && node_check_name(name, error))
+		return -1;
+	if (driver < 0)
+		return qmp_fail(error, existing ? "Unknown driver '%s'" :
+				"Unknown file format '%s'", format);
+	if (driver != NODE_QCOW2)
+		return existing ? qmp_fail(error, "The overlay does not support backing images") :
+		       qmp_fail(error, "Backing file not supported for file format '%s'", format);
+	if (!existing && create_overlay(t, action, filename, error))
+		return -1;
+	action->overlay = open_overlay(action->node, filename, name, error);
+	if (!action->overlay)
+		return -1;
+	action->opened = true;
+	return check_overlay(action->node, action->overlay, error);
+}
+
+static int prepare_snapshot(struct action *action, struct json_object *data,
+			    struct qmp_error *error)
+{
+	const char *node = qapi_get_str(data, "node", "");
+	const char *overlay = qapi_get_str(data, "overlay", "");
+
+	action->node = node_lookup(node, node, error);
+	if (!action->node)
+		return -1;
+	action->overlay = node_lookup(overlay, overlay, error);
+	if (!action->overlay)
+		return -1;
+	if (check_node(action->node, error))
+		return -1;
+	if (check_overlay(action->node, action->overlay, error))
+		return -1;
+	if (action->overlay->read_only && !action->node->read_only)
+		return qmp_fail(error, "Block node is read-only");
+	return 0;
+}
+
+/* On failure the action's files and nodes are those of the caller to undo. */
+static int prepare(struct transaction *t, struct action *action, struct json_object *request,
+		   struct qmp_error *error)
+{
+	const char *type = qapi_get_str(request, "type", "");
+	struct json_object *data = json_object_object_get(request, "data");
+	int ret;
+
+	if (!strcmp(type, "abort"))
+		return qmp_fail(error, "Transaction aborted using Abort action");
+	if (!strcmp(type, "blockdev-snapshot-sync"))
+		ret = prepare_sync(t, action, data, error);
+	else
+		ret = prepare_snapshot(action, data, error);
+	if (ret)
+		return ret;
+	node_overlay_put(action->node, action->overlay);
+	return 0;
+}
+
+static void undo(struct action *action)
+{
+	if (action->done)
+		return;
+	action->done = true;
+	if (action->overlay && action->overlay->backing.node == action->node)
+		node_overlay_undo(action->node, action->overlay);
+	if (action->opened)
+		node_release(action->overlay);
+	action->opened = false;
+	if (action->created && unlink(action->created) < 0 && errno != ENOENT)
+		log_line(LOG_WARNING, "%s: cannot remove it: %s", action->created, strerror(errno));
+}
+
+/* Which devices are to change, now that the graph has its new shape? */
+static int find_exports(struct transaction *t, struct qmp_error *error)
+{
+	struct export *export;
+	size_t all = 0;
+
+	TAILQ_FOREACH(export, &export_list, link)
+		all++;
+	t->exports = calloc(all + 1, sizeof(struct export *));
+	if (!t->exports)
+		return qmp_fail(error, "Out of memory");
+	TAILQ_FOREACH(export, &export_list, link)
+		for (size_t i = 0; i < t->count; i++)
+			if (export->root.node == t->actions[i].overlay)
+				t->exports[t->nb_exports++] = export;
+	return 0;
+}
+
+static int load_tables(struct transaction *t, struct qmp_error *error)
+{
+	for (size_t i = 0; i < t->nb_exports; i++) {
+		if (!export_load(t->exports[i], error))
+			continue;
+		while (i--)
+			qc_dm_clear(t->exports[i]->name, NULL);
+		return -1;
+	}
+	return 0;
+}
+
+/* Let the kernel switch.  Returns how many devices were. */
+static size_t switch_tables(struct transaction *t, struct qmp_error *error)
+{
+	CLEANUP_FREE const char **names = calloc(t->nb_exports + 1, sizeof(*names));
+	struct qc_error err = { 0 };
+	size_t switched;
+
+	if (export_stopped) {
+		/* Nothing can be written meanwhile: it is the same when it is done with cont. */
+		for (size_t i = 0; i < t->nb_exports; i++)
+			t->exports[i]->loaded = true;
+		return t->nb_exports;
+	}
+	if (!t->nb_exports)
+		return 0;
+	if (!names) {
+		qmp_fail(error, "Out of memory");
+		return 0;
+	}
+	for (size_t i = 0; i < t->nb_exports; i++)
+		names[i] = t->exports[i]->name;
+	switched = window_switch(names, t->nb_exports, &err);
+	if (switched < t->nb_exports)
+		qmp_fail(error, "%s", err.text);
+	return switched;
+}
+
+/* Whether a device shows the overlay of @action. */
+static bool is_live(const struct transaction *t, const struct action *action, size_t switched)
+{
+	for (size_t i = 0; i < switched; i++)
+		for (struct node *n = t->exports[i]->root.node; n; n = n->backing.node)
+			if (n == action->overlay)
+				return true;
+	return false;
+}
+
+/* The kernel has decided: make the graph agree with it. */
+static void settle(struct transaction *t, size_t switched)
+{
+	bool all = switched == t->nb_exports;
+
+	for (size_t i = t->count; i--;) {
+		struct action *action = &t->actions[i];
+
+		if (all || is_live(t, action, switched)) {
+			node_overlay_done(action->node);
+			action->done = true;
+		} else {
+			undo(action);
+		}
+	}
+	/* Where nobody uses the node nobody uses the overlay; but one may be below the next. */
+	for (size_t i = 0; i < t->count; i++)
+		if (t->actions[i].done && t->actions[i].opened)
+			node_release(t->actions[i].overlay);
+}
+
+static int carry_out(struct transaction *t, struct qmp_error *error)
+{
+	CLEANUP_FD int serial = -1;
+	struct qmp_error problem;
+	struct qc_error err;
+	size_t switched;
+
+	if (find_exports(t, error) || state_save_change(t->before, t->files, error))
+		return -1;
+	if (t->nb_exports && qc_dm_serialise(&serial, &err) < 0)
+		return qmp_fail(error, "%s", err.text);
+	if (load_tables(t, error))
+		return -1;
+	switched = switch_tables(t, error);
+	if (!switched && t->nb_exports)
+		return -1;
+	settle(t, switched);
+	/* The file says what the kernel can tell, so this is no reason to fail. */
+	if (state_save(&problem))
+		log_line(LOG_WARNING, "%s", problem.text);
+	return switched == t->nb_exports ? 0 : -1;
+}
+
+static int transact(struct json_object *requests, struct qmp_error *error)
+{
+	size_t count = json_object_array_length(requests);
+	struct transaction t = {
+		.before = state_graph(),
+		.files = json_object_new_array(),
+		.actions = calloc(count + 1, sizeof(struct action)),
+	};
+	struct qmp_error problem;
+	int ret = 0;
+
+	if (!t.before || !t.files || !t.actions)
+		ret = qmp_fail(error, "Out of memory");
+	while (!ret && t.count < count) {
+		struct action *action = &t.actions[t.count++];
+
+		ret = prepare(&t, action, json_object_array_get_idx(requests, t.count - 1), error);
+	}
+	if (!ret && count)
+		ret = carry_out(&t, error);
+	if (ret && t.actions) {
+		for (size_t i = t.count; i--;)
+			undo(&t.actions[i]);
+		if (state_save(&problem))
+			log_line(LOG_WARNING, "%s", problem.text);
+	}
+	for (size_t i = 0; i < t.count; i++)
+		free(t.actions[i].created);
+	free(t.actions);
+	free(t.exports);
+	json_object_put(t.before);
+	json_object_put(t.files);
+	return ret;
+}
+
+/* A command of its own is a transaction of one action. */
+static int transact_one(const char *type, struct json_object *data, struct qmp_error *error)
+{
+	CLEANUP_JSON struct json_object *requests = json_object_new_array();
+	struct json_object *request = json_object_new_object();
+
+	json_object_object_add(request, "type", json_object_new_string(type));
+	json_object_object_add(request, "data", json_object_get(data));
+	json_object_array_add(requests, request);
+	return transact(requests, error);
+}
+
+static int run_sync(struct qmp_session *session, struct json_object *arguments,
+		    struct json_object **result, struct qmp_error *error)
+{
+	(void)session;
+	(void)result;
+	return transact_one("blockdev-snapshot-sync", arguments, error);
+}
+
+static int run_snapshot(struct qmp_session *session, struct json_object *arguments,
+			struct json_object **result, struct qmp_error *error)
+{
+	(void)session;
+	(void)result;
+	return transact_one("blockdev-snapshot", arguments, error);
+}
+
+static int run_transaction(struct qmp_session *session, struct json_object *arguments,
+			   struct json_object **result, struct qmp_error *error)
+{
+	(void)session;
+	(void)result;
+	return transact(json_object_object_get(arguments, "actions"), error);
+}
+
+const struct qapi_command snapshot_commands[] = {
+	{ "blockdev-snapshot-sync", .arguments = &schema_snapshot_sync, .run = run_sync },
+	{ "blockdev-snapshot", .arguments = &schema_snapshot, .run = run_snapshot },
+	{ "transaction", .arguments = &schema_transaction, .run = run_transaction },
+	{ 0 }
+};
