@@ -19,6 +19,7 @@ struct qc_layer {
 	struct qc_store *store;		/* store->path is the name that was resolved */
 	struct qc_header *header;	/* NULL for a raw layer */
 	u64 size;			/* what it shows, in bytes */
+	bool writable;			/* in a table, below the top: a job writes to it, too */
 };
 
 struct qc_chain {

@@ -369,6 +369,18 @@ int qc_dm_status(const char *name, u64 *sectors, char **params, struct qc_error 
 	return target_line(DM_DEVICE_STATUS, name, sectors, params, err);
 }
 
+int qc_dm_message(const char *name, const char *message, struct qc_error *err)
+{
+	CLEANUP_TASK struct dm_task *task = new_task(DM_DEVICE_TARGET_MSG, name);
+	char what[128];
+
+	snprintf(what, sizeof(what), "send the message \"%.80s\"", message);
+	if (!task || !dm_task_set_message(task, message) || !dm_task_set_sector(task, 0) ||
+	    !dm_task_run(task))
+		return failed(task, name, what, err);
+	return 0;
+}
+
 static int compare_names(const void *a, const void *b)
 {
 	return strcmp(*(char *const *)a, *(char *const *)b);

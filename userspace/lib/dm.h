@@ -87,6 +87,12 @@ char *qc_dm_node(const char *name);
 int qc_dm_table(const char *name, u64 *sectors, char **params, struct qc_error *err);
 int qc_dm_status(const char *name, u64 *sectors, char **params, struct qc_error *err);
 
+/*
+ * Send a message to the target.  What the target returns, such as -EBUSY, -ENOENT or -EROFS, is
+ * returned without a further reason; @err names the message.
+ */
+int qc_dm_message(const char *name, const char *message, struct qc_error *err);
+
 struct qc_dm_names {
 	char **list;		/* sorted */
 	size_t count;

@@ -69,12 +69,17 @@ static int put_table(FILE *out, const struct qc_chain *chain, unsigned int flags
 	}
 	for (size_t i = 0; i < ARRAY_SIZE(features); i++)
 		nb_features += !!(flags & features[i].flag);
+	for (size_t i = 1; i < chain->count; i++)
+		nb_features += 2 * chain->layers[i].writable;
 	if (!nb_features)
 		return 0;
 	fprintf(out, " %u", nb_features);
 	for (size_t i = 0; i < ARRAY_SIZE(features); i++)
 		if (flags & features[i].flag)
 			fprintf(out, " %s", features[i].name);
+	for (size_t i = 1; i < chain->count; i++)
+		if (chain->layers[i].writable)
+			fprintf(out, " writable %zu", i);
 	return 0;
 }
 
