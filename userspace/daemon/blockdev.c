@@ -3,6 +3,7 @@
 #include "blockdev.h"
 #include "dm.h"
 #include "export.h"
+#include "job.h"
 #include "log.h"
 #include "node-open.h"
 #include "schema-block.h"
@@ -121,7 +122,7 @@ static int run_change_backing(struct qmp_session *session, struct json_object *a
 
 	(void)session;
 	(void)result;
-	if (!top)
+	if (!top || job_check_node(top, error))
 		return -1;
 	node = node_lookup(NULL, name, error);
 	if (!node)

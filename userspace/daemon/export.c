@@ -5,6 +5,7 @@
 
 #include "attach.h"
 #include "export.h"
+#include "job.h"
 #include "log.h"
 #include "node-open.h"
 #include "schema-block.h"
@@ -210,6 +211,8 @@ static int run_del(struct qmp_session *session, struct json_object *arguments,
 	(void)result;
 	if (!export)
 		return qmp_fail(error, "Export '%s' is not found", id);
+	if (job_check_export(export, error))
+		return -1;
 	return detach(export, error);
 }
 
@@ -310,6 +313,8 @@ static int run_cont(struct qmp_session *session, struct json_object *arguments,
 	if (state_save(&ignored))
 		log_line(LOG_WARNING, "%s", ignored.text);
 	qmp_emit("RESUME", NULL);
+	/* What has ended meanwhile has waited for this. */
+	job_poll_soon();
 	return 0;
 }
 

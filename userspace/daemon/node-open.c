@@ -62,17 +62,18 @@ static int check_type(const struct node *node, struct qmp_error *error)
 
 static int open_store(struct node *node, struct qc_error *err)
 {
+	bool write = !node->read_only || node->written;
 	struct qc_store *store;
 	int ret;
 
 	/* A device that is mounted, or part of another one, must not be written to. */
-	if (!node->read_only && !node->in_kernel) {
+	if (write && !node->in_kernel) {
 		ret = qc_store_open(node->path, QC_OPEN_WRITE | QC_OPEN_EXCL, &store, err);
 		if (ret < 0)
 			return ret;
 		qc_store_close(store);
 	}
-	return qc_store_open(node->path, node->read_only ? 0 : QC_OPEN_WRITE, &node->store, err);
+	return qc_store_open(node->path, write ? QC_OPEN_WRITE : 0, &node->store, err);
 }
 
 static int check_direct(const struct node *node, struct qmp_error *error)

@@ -131,6 +131,8 @@ static bool claimed(const struct node *node, bool to_write)
 {
 	const struct node_edge *user;
 
+	if (node->written)
+		return true;
 	TAILQ_FOREACH(user, &node->users, link)
 		if (user->claims && (user->writes || !to_write))
 			return true;
@@ -157,7 +159,7 @@ static int check_claim(const struct node_edge *edge, const struct node *node, bo
 	const struct node_edge *other;
 	char who[PARTY_MAX], whom[PARTY_MAX];
 
-	if (writes && node->read_only)
+	if (writes && node->read_only && !node->written)
 		return qmp_fail(error, "Block node is read-only");
 	TAILQ_FOREACH(other, &node->users, link) {
 		const struct node_edge *writer = writes ? edge : other;
@@ -294,6 +296,20 @@ void node_overlay_done(struct node *node)
 	node_settle(node, &ignored);
 }
 
+struct node *node_backing_move(struct node *above, struct node *below)
+{
+	struct node *before = above->backing.node;
+
+	if (before)
+		TAILQ_REMOVE(&before->users, &above->backing, link);
+	above->backing.node = below;
+	above->backing.claims = true;
+	above->backing.writes = false;
+	if (below)
+		TAILQ_INSERT_TAIL(&below->users, &above->backing, link);
+	return before;
+}
+
 int node_check_busy(const struct node *node, struct qmp_error *error)
 {
 	const struct node_edge *user;
@@ -327,6 +343,7 @@ int node_chain(struct node *node, struct qc_chain *chain, struct qmp_error *erro
 		layer->format = n->driver == NODE_QCOW2 ? QC_FORMAT_QCOW2 : QC_FORMAT_RAW;
 		layer->store = protocol->store;
 		layer->header = n->header;
+		layer->writable = n->written;
 	}
 	chain->count = count;
 	return 0;

@@ -49,6 +49,7 @@ struct node {
 	bool read_only;
 	bool discard;			/* freed clusters are given back to what lies below */
 	bool direct;			/* asked for, and there */
+	bool written;			/* a job writes to it, below those who read it */
 	TAILQ_HEAD(, node_edge) users;
 
 	/* of a protocol node */
@@ -130,6 +131,12 @@ int node_settle(struct node *node, struct qmp_error *error);
 void node_overlay_put(struct node *node, struct node *overlay);
 void node_overlay_undo(struct node *node, struct node *overlay);
 void node_overlay_done(struct node *node);
+
+/*
+ * Let @above have @below (NULL: nothing) as its backing node.  Returns what it had; that is for the
+ * caller to settle and to release, or to give back.  Cannot fail.
+ */
+struct node *node_backing_move(struct node *above, struct node *below);
 
 /* Fails when the node is the backing node of another. */
 int node_check_busy(const struct node *node, struct qmp_error *error);

@@ -11,9 +11,11 @@
 #include <stdio.h>
 #include <sys/stat.h>
 
+#include "backing-name.h"
 #include "create.h"
 #include "dm.h"
 #include "export.h"
+#include "job.h"
 #include "log.h"
 #include "node-open.h"
 #include "schema-block.h"
@@ -48,23 +50,6 @@ static const char *absolute_path(const char *filename, char *path)
 	else
 		snprintf(path, 2 * PATH_MAX, "%s/%s", strcmp(cwd, "/") ? cwd : "", filename);
 	return path;
-}
-
-/*
- * The node's file as it is to stand in the header of @overlay: by the name that it was given,
- * as QEMU writes it, if that means the same from where the overlay lies; else by its full path.
- */
-static char *backing_name(const struct node *protocol, const char *overlay)
-{
-	CLEANUP_FREE char *resolved = NULL;
-	struct stat st;
-
-	if (qc_chain_resolve_name(overlay, protocol->filename, &resolved, NULL) == 0 &&
-	    stat(resolved, &st) == 0 &&
-	    (protocol->is_bdev ? S_ISBLK(st.st_mode) && st.st_rdev == protocol->dev :
-				 st.st_dev == protocol->dev && st.st_ino == protocol->ino))
-		return strdup(protocol->filename);
-	return realpath(protocol->path, NULL);
 }
 
 static int create_failed(const char *filename, int ret, const char *lock,
@@ -106,7 +91,7 @@ static int create_overlay(struct transaction *t, struct action *action, const ch
 			  struct qmp_error *error)
 {
 	struct node *protocol = node_protocol(action->node);
-	CLEANUP_FREE char *backing = backing_name(protocol, filename);
+	CLEANUP_FREE char *backing = backing_name_of(protocol, filename);
 	struct qc_create_options options = {
 		.backing = backing,
 		.backing_format = action->node->driver == NODE_QCOW2 ? "qcow2" : "raw",
@@ -172,7 +157,7 @@ static int check_node(const struct node *node, struct qmp_error *error)
 {
 	const struct node_edge *user;
 
-	if (node_check_busy(node, error))
+	if (job_check_node(node, error) || node_check_busy(node, error))
 		return -1;
 	TAILQ_FOREACH(user, &node->users, link)
 		if (user->parent)

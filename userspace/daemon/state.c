@@ -12,6 +12,7 @@
 
 #include "dm.h"
 #include "export.h"
+#include "job-state.h"
 #include "log.h"
 #include "node-open.h"
 #include "state.h"
@@ -99,6 +100,7 @@ struct json_object *state_graph(void)
 		json_object_array_add(exports, export_state(export));
 	json_object_object_add(graph, "nodes", nodes);
 	json_object_object_add(graph, "exports", exports);
+	json_object_object_add(graph, "jobs", job_state_save());
 	return graph;
 }
 
@@ -221,43 +223,91 @@ static bool same(const struct identity *a, const struct identity *b)
 	       a->ino == b->ino;
 }
 
-/* Of the top image of an export, as @graph has it. */
-static struct identity recorded_top(struct json_object *graph, const char *id)
+/* Of the file of @node, a node in @nodes. */
+static struct identity recorded(struct json_object *nodes, struct json_object *node)
 {
-	struct json_object *nodes = array_of(graph, "nodes");
-	struct json_object *node = named(array_of(graph, "exports"), "id", id);
-	struct identity top = { 0 };
+	struct identity file = { 0 };
 
-	node = node ? named(nodes, "name", qapi_get_str(node, "node", NULL)) : NULL;
 	while (node && qapi_has(node, "file"))
 		node = named(nodes, "name", qapi_get_str(node, "file", NULL));
 	if (!node)
-		return top;
-	top.known = true;
-	top.is_bdev = qapi_get_bool(node, "bdev", false);
-	top.dev = get_u64(node, "dev");
-	top.ino = get_u64(node, "ino");
-	return top;
+		return file;
+	file.known = true;
+	file.is_bdev = qapi_get_bool(node, "bdev", false);
+	file.dev = get_u64(node, "dev");
+	file.ino = get_u64(node, "ino");
+	return file;
 }
 
-/* Of the top image that a device shows. */
-static struct identity live_top(const char *name)
+/* The node of an export, as @graph has it; NULL when it is not there. */
+static struct json_object *recorded_root(struct json_object *graph, const char *id)
 {
-	CLEANUP_TABLE struct qc_table table = { 0 };
-	CLEANUP_FREE char *params = NULL;
-	struct identity top = { 0 };
+	struct json_object *export = named(array_of(graph, "exports"), "id", id);
+
+	return export ? named(array_of(graph, "nodes"), "name",
+			      qapi_get_str(export, "node", NULL)) : NULL;
+}
+
+/* Of a layer that a device shows; not known when it has lost its name. */
+static struct identity live(const struct qc_table_layer *layer)
+{
+	struct identity file = { 0 };
 	struct stat st;
+
+	if (stat(layer->device, &st) < 0)
+		return file;
+	file.known = true;
+	file.is_bdev = S_ISBLK(st.st_mode);
+	file.dev = file.is_bdev ? st.st_rdev : st.st_dev;
+	file.ino = file.is_bdev ? 0 : st.st_ino;
+	return file;
+}
+
+/* The layers that a device shows; none without a device. */
+static void live_table(const char *name, struct qc_table *table)
+{
+	CLEANUP_FREE char *params = NULL;
 	u64 sectors;
 
-	if (qc_dm_table(name, &sectors, &params, NULL) < 0 ||
-	    qc_table_parse(params, name, &table, NULL) < 0 ||
-	    stat(table.layers[0].device, &st) < 0)
-		return top;
-	top.known = true;
-	top.is_bdev = S_ISBLK(st.st_mode);
-	top.dev = top.is_bdev ? st.st_rdev : st.st_dev;
-	top.ino = top.is_bdev ? 0 : st.st_ino;
-	return top;
+	memset(table, 0, sizeof(*table));
+	if (qc_dm_table(name, &sectors, &params, NULL) == 0)
+		qc_table_parse(params, name, table, NULL);
+}
+
+/* Does the device show the chain that the export has in @graph, as far as files have names? */
+static bool shows(const char *name, struct json_object *graph, const char *id)
+{
+	CLEANUP_TABLE struct qc_table table = { 0 };
+	struct json_object *nodes = array_of(graph, "nodes");
+	struct json_object *node = recorded_root(graph, id);
+	size_t i;
+
+	live_table(name, &table);
+	for (i = 0; node && i < table.count; i++) {
+		struct identity wanted = recorded(nodes, node), now = live(&table.layers[i]);
+
+		if (now.known && !same(&wanted, &now))
+			return false;
+		node = named(nodes, "name", qapi_get_str(node, "backing", NULL));
+	}
+	return i && !node && i == table.count;
+}
+
+/* Is the chain that the export has the same in both? */
+static bool same_chain(struct json_object *a, struct json_object *b, const char *id)
+{
+	struct json_object *x = recorded_root(a, id), *y = recorded_root(b, id);
+	struct json_object *in_x = array_of(a, "nodes"), *in_y = array_of(b, "nodes");
+
+	while (x && y) {
+		struct identity of_x = recorded(in_x, x), of_y = recorded(in_y, y);
+
+		if (!same(&of_x, &of_y))
+			return false;
+		x = named(in_x, "name", qapi_get_str(x, "backing", NULL));
+		y = named(in_y, "name", qapi_get_str(y, "backing", NULL));
+	}
+	return !x && !y;
 }
 
 /* Has the kernel taken the step from @graph to @next, at least for one device? */
@@ -268,10 +318,9 @@ static bool has_happened(struct json_object *graph, struct json_object *next)
 	for (size_t i = 0; exports && i < json_object_array_length(exports); i++) {
 		struct json_object *export = json_object_array_get_idx(exports, i);
 		const char *id = qapi_get_str(export, "id", "");
-		struct identity before = recorded_top(graph, id), after = recorded_top(next, id);
-		struct identity now = live_top(qapi_get_str(export, "name", ""));
 
-		if (!same(&before, &after) && same(&now, &after))
+		if (!same_chain(graph, next, id) &&
+		    shows(qapi_get_str(export, "name", ""), next, id))
 			return true;
 	}
 	return false;
@@ -367,6 +416,7 @@ static int restore_graph(struct json_object *graph, struct qmp_error *error)
 	for (size_t i = 0; i < json_object_array_length(exports); i++)
 		if (restore_export(json_object_array_get_idx(exports, i), error))
 			return -1;
+	job_state_restore(array_of(graph, "jobs"));
 	restored = !TAILQ_EMPTY(&node_list);
 	return 0;
 }
@@ -420,18 +470,16 @@ static void reopen_all(void)
 static bool is_there(const struct export *export, struct json_object *chosen,
 		     struct json_object *other, bool *behind)
 {
-	struct identity wanted = recorded_top(chosen, export->id);
-	struct identity before = recorded_top(other, export->id);
-	struct identity now = live_top(export->name);
 	struct qc_dm_device device;
 
 	*behind = false;
 	if (qc_dm_query(export->name, &device, NULL) < 0 || !device.exists || !device.ours ||
 	    !device.live)
 		return false;
-	if (same(&wanted, &now))
+	if (shows(export->name, chosen, export->id))
 		return true;
-	*behind = same(&before, &now) || (export->loaded && now.known);
+	/* With a table that waits for cont it shows what was there any number of steps ago. */
+	*behind = export->loaded || (other && shows(export->name, other, export->id));
 	return *behind;
 }
 
@@ -480,6 +528,7 @@ static void reconcile(struct json_object *chosen, struct json_object *other)
 			 export->id, export->name);
 		export_free(export);
 	}
+	job_state_prune();
 	reopen_all();
 	TAILQ_FOREACH(export, &export_list, link) {
 		is_there(export, chosen, other, &behind);

@@ -3,11 +3,13 @@
 #include "blockdev.h"
 #include "control.h"
 #include "export.h"
+#include "job.h"
 #include "part.h"
 #include "qapi.h"
 #include "query.h"
 #include "snapshot.h"
 #include "state.h"
+#include "stream.h"
 
 const struct qapi_command *const qapi_commands[] = {
 	control_commands,
@@ -15,15 +17,19 @@ const struct qapi_command *const qapi_commands[] = {
 	export_commands,
 	query_commands,
 	snapshot_commands,
+	job_commands,
+	stream_commands,
 	NULL
 };
 
 const struct qapi_event *const qapi_events[] = {
 	export_events,
+	job_events,
 	NULL
 };
 
 const struct daemon_part *const daemon_parts[] = {
 	&graph_part,
+	&job_part,
 	NULL
 };

@@ -107,10 +107,10 @@ static int rewrite(const struct rewriting *r, struct qc_error *err)
 	if (ret < 0)
 		return ret;
 	free(header->backing);
-	header->backing = strdup(r->backing);
-	if (!header->backing ||
-	    qc_header_set_extension(header, QC_EXT_BACKING_FORMAT, r->format,
-				    strlen(r->format)) < 0)
+	header->backing = r->backing ? strdup(r->backing) : NULL;
+	if ((r->backing && !header->backing) ||
+	    qc_header_set_extension(header, QC_EXT_BACKING_FORMAT, r->backing ? r->format : NULL,
+				    r->backing ? strlen(r->format) : 0) < 0)
 		return qc_fail_nomem(err, r->store->path);
 	return qc_header_write(header, r->store, err);
 }
@@ -135,6 +135,43 @@ int window_set_backing(const char *device, struct qc_store *store, const char *b
 	if (!device)
 		return rewrite(&rewriting, err);
 	run(rewrite_suspended, &rewriting, &outcome);
+	if (outcome.ret)
+		*err = outcome.err;
+	return outcome.ret;
+}
+
+static void pivot(void *ctx, struct outcome *outcome)
+{
+	const struct rewriting *r = ctx;
+	CLEANUP_HEADER struct qc_header *before = NULL;
+	struct qc_error *err = &outcome->err;
+
+	outcome->ret = qc_dm_suspend(r->device, err);
+	if (outcome->ret)
+		return;
+	outcome->ret = qc_header_read(r->store, &before, err);
+	if (!outcome->ret)
+		outcome->ret = rewrite(r, err);
+	if (outcome->ret) {
+		qc_dm_clear(r->device, NULL);
+		qc_dm_resume(r->device, NULL);
+		return;
+	}
+	outcome->ret = qc_dm_resume(r->device, err);
+	/* It runs with the old table. */
+	if (outcome->ret && !qc_dm_suspend(r->device, NULL)) {
+		qc_header_write(before, r->store, NULL);
+		qc_dm_resume(r->device, NULL);
+	}
+}
+
+int window_pivot(const char *device, struct qc_store *store, const char *backing,
+		 const char *format, struct qc_error *err)
+{
+	struct rewriting rewriting = { device, store, backing, format };
+	struct outcome outcome;
+
+	run(pivot, &rewriting, &outcome);
 	if (outcome.ret)
 		*err = outcome.err;
 	return outcome.ret;

@@ -25,4 +25,12 @@ size_t window_switch(const char *const *names, size_t count, struct qc_error *er
 int window_set_backing(const char *device, struct qc_store *store, const char *backing,
 		       const char *format, struct qc_error *err);
 
+/*
+ * window_pivot - put the table that is loaded for @device to use, and write name and format of the
+ * backing file into the header of the image in @store, at one point in time.
+ * @backing: NULL: none.  On failure neither has changed, and no table is loaded any more.
+ */
+int window_pivot(const char *device, struct qc_store *store, const char *backing,
+		 const char *format, struct qc_error *err);
+
 #endif /* QCHAIN_WINDOW_H */

@@ -1,0 +1,124 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+/* Jobs in the state file. */
+#include "job-graph.h"
+#include "job-state.h"
+#include "job.h"
+#include "log.h"
+
+static void add_str(struct json_object *object, const char *member, const char *value)
+{
+	if (value)
+		json_object_object_add(object, member, json_object_new_string(value));
+}
+
+static void add_bool(struct json_object *object, const char *member, bool value)
+{
+	json_object_object_add(object, member, json_object_new_boolean(value));
+}
+
+static void add_u64(struct json_object *object, const char *member, u64 value)
+{
+	json_object_object_add(object, member, json_object_new_uint64(value));
+}
+
+static struct json_object *job_state(const struct job *job)
+{
+	struct json_object *object = json_object_new_object();
+
+	add_str(object, "id", job->id);
+	add_str(object, "type", job_type_name(job->type));
+	add_bool(object, "auto-finalize", job->auto_finalize);
+	add_bool(object, "auto-dismiss", job->auto_dismiss);
+	add_u64(object, "speed", job->speed);
+	add_u64(object, "offset", job->offset);
+	add_u64(object, "len", job->len);
+	add_str(object, "error", job->error);
+	add_bool(object, "cancelled", job->cancelled);
+	add_bool(object, "concluded", job->status == JOB_CONCLUDED);
+	add_bool(object, "done", job->done);
+	add_str(object, "export", job->export);
+	add_str(object, "on-error", job->on_error);
+	add_str(object, "above", job->above ? job->above->name : NULL);
+	add_str(object, "below", job->below ? job->below->name : NULL);
+	add_str(object, "written", job->written ? job->written->name : NULL);
+	add_str(object, "backing-file", job->backing_file);
+	return object;
+}
+
+struct json_object *job_state_save(void)
+{
+	struct json_object *array = json_object_new_array();
+	struct job *job;
+
+	TAILQ_FOREACH(job, &job_list, link)
+		json_object_array_add(array, job_state(job));
+	return array;
+}
+
+static char *copy(struct json_object *object, const char *member)
+{
+	const char *text = qapi_get_str(object, member, NULL);
+
+	return text ? strdup(text) : NULL;
+}
+
+/* False when it is named, but not there. */
+static bool find(struct json_object *object, const char *member, struct node **node)
+{
+	const char *name = qapi_get_str(object, member, NULL);
+
+	*node = name ? node_find(name) : NULL;
+	return !name || *node;
+}
+
+static bool restore(struct json_object *object)
+{
+	struct job *job = calloc(1, sizeof(*job));
+	bool whole;
+
+	if (!job)
+		return false;
+	TAILQ_INSERT_TAIL(&job_list, job, link);
+	job->id = copy(object, "id");
+	job->type = strcmp(qapi_get_str(object, "type", ""), job_type_name(JOB_STREAM)) ?
+		    JOB_COMMIT : JOB_STREAM;
+	job->auto_finalize = qapi_get_bool(object, "auto-finalize", true);
+	job->auto_dismiss = qapi_get_bool(object, "auto-dismiss", true);
+	job->speed = qapi_get_int(object, "speed", 0);
+	job->offset = qapi_get_int(object, "offset", 0);
+	job->len = qapi_get_int(object, "len", 0);
+	job->error = copy(object, "error");
+	job->cancelled = qapi_get_bool(object, "cancelled", false);
+	job->status = qapi_get_bool(object, "concluded", false) ? JOB_CONCLUDED : JOB_CREATED;
+	job->done = qapi_get_bool(object, "done", false);
+	job->export = copy(object, "export");
+	job->on_error = copy(object, "on-error");
+	job->backing_file = copy(object, "backing-file");
+	whole = find(object, "above", &job->above) && find(object, "below", &job->below) &&
+		find(object, "written", &job->written);
+	if (whole && job->id && job->export && job->on_error) {
+		job_graph_restore(job);
+		return true;
+	}
+	job_free(job);
+	return false;
+}
+
+void job_state_restore(struct json_object *jobs)
+{
+	for (size_t i = 0; jobs && i < json_object_array_length(jobs); i++)
+		if (!restore(json_object_array_get_idx(jobs, i)))
+			log_line(LOG_WARNING, "a job in the state file does not fit the graph; "
+				 "forgotten");
+}
+
+void job_state_prune(void)
+{
+	struct job *job, *next;
+
+	for (job = TAILQ_FIRST(&job_list); job; job = next) {
+		next = TAILQ_NEXT(job, link);
+		if (job->status != JOB_CONCLUDED && !export_find(job->export))
+			job_free(job);
+	}
+}

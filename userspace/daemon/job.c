@@ -1,0 +1,676 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+/* Jobs: their states, and following the kernel's. */
+#ifndef _GNU_SOURCE
+#define _GNU_SOURCE	/* asprintf */
+#endif
+#include <errno.h>
+#include <stdio.h>
+
+#include "dm.h"
+#include "dm-events.h"
+#include "job-graph.h"
+#include "job.h"
+#include "log.h"
+#include "state.h"
+#include "table.h"
+
+struct job_list job_list = TAILQ_HEAD_INITIALIZER(job_list);
+
+static sd_event_source *poll_source;	/* NULL before start */
+static bool watching;
+static sd_event *watch_loop;
+
+static const char *const type_names[] = {
+	[JOB_COMMIT] = "commit",
+	[JOB_STREAM] = "stream",
+};
+
+static const char *const status_names[] = {
+	[JOB_UNDEFINED] = "undefined",
+	[JOB_CREATED] = "created",
+	[JOB_RUNNING] = "running",
+	[JOB_PAUSED] = "paused",
+	[JOB_READY] = "ready",
+	[JOB_STANDBY] = "standby",
+	[JOB_WAITING] = "waiting",
+	[JOB_PENDING] = "pending",
+	[JOB_ABORTING] = "aborting",
+	[JOB_CONCLUDED] = "concluded",
+	[JOB_NULL] = "null",
+};
+
+/* What may be asked in which status. */
+#define UNTIL_READY (1 << JOB_CREATED | 1 << JOB_RUNNING | 1 << JOB_PAUSED | 1 << JOB_READY | \
+		     1 << JOB_STANDBY)
+
+static const struct {
+	const char *name;
+	unsigned int allowed;
+} verbs[] = {
+	[JOB_VERB_CANCEL] = { "cancel", UNTIL_READY | 1 << JOB_WAITING | 1 << JOB_PENDING },
+	[JOB_VERB_PAUSE] = { "pause", UNTIL_READY },
+	[JOB_VERB_RESUME] = { "resume", UNTIL_READY },
+	[JOB_VERB_SET_SPEED] = { "set-speed", UNTIL_READY },
+	[JOB_VERB_COMPLETE] = { "complete", 1 << JOB_READY },
+	[JOB_VERB_FINALIZE] = { "finalize", 1 << JOB_PENDING },
+	[JOB_VERB_DISMISS] = { "dismiss", 1 << JOB_CONCLUDED },
+};
+
+const char *job_type_name(enum job_type type)
+{
+	return type_names[type];
+}
+
+const char *job_status_name(enum job_status status)
+{
+	return status_names[status];
+}
+
+struct job *job_find(const char *id)
+{
+	struct job *job;
+
+	TAILQ_FOREACH(job, &job_list, link)
+		if (!strcmp(job->id, id))
+			return job;
+	return NULL;
+}
+
+int job_apply_verb(const struct job *job, enum job_verb verb, struct qmp_error *error)
+{
+	if (verbs[verb].allowed & 1 << job->status)
+		return 0;
+	return qmp_fail(error, "Job '%s' in state '%s' cannot accept command verb '%s'", job->id,
+			job_status_name(job->status), verbs[verb].name);
+}
+
+/* --- who is in the way ------------------------------------------------------------------------ */
+
+static bool is_active(const struct job *job)
+{
+	return job->status < JOB_CONCLUDED && !job->done;
+}
+
+static struct job *job_of(const struct export *export)
+{
+	struct job *job;
+
+	TAILQ_FOREACH(job, &job_list, link)
+		if (is_active(job) && job->status > JOB_UNDEFINED &&
+		    !strcmp(job->export, export->id))
+			return job;
+	return NULL;
+}
+
+static int busy(const struct node *node, const struct job *job, struct qmp_error *error)
+{
+	return qmp_fail(error, "Node '%s' is busy: block device is in use by block job: %s",
+			node->name, job_type_name(job->type));
+}
+
+int job_check_export(const struct export *export, struct qmp_error *error)
+{
+	const struct job *job = job_of(export);
+
+	return job ? busy(export->root.node, job, error) : 0;
+}
+
+int job_check_node(const struct node *node, struct qmp_error *error)
+{
+	struct export *export;
+
+	TAILQ_FOREACH(export, &export_list, link) {
+		const struct job *job = job_of(export);
+
+		for (struct node *n = export->root.node; job && n; n = n->backing.node)
+			if (n == node)
+				return busy(node, job, error);
+	}
+	return 0;
+}
+
+/* --- events ----------------------------------------------------------------------------------- */
+
+static void set_status(struct job *job, enum job_status status)
+{
+	struct json_object *data;
+
+	if (job->status == status)
+		return;
+	job->status = status;
+	data = json_object_new_object();
+	json_object_object_add(data, "id", json_object_new_string(job->id));
+	json_object_object_add(data, "status", json_object_new_string(job_status_name(status)));
+	qmp_emit("JOB_STATUS_CHANGE", data);
+}
+
+static void tell_progress(const struct job *job, const char *event)
+{
+	struct json_object *data = json_object_new_object();
+
+	json_object_object_add(data, "type", json_object_new_string(job_type_name(job->type)));
+	json_object_object_add(data, "device", json_object_new_string(job->id));
+	json_object_object_add(data, "len", json_object_new_uint64(job->len));
+	json_object_object_add(data, "offset", json_object_new_uint64(job->offset));
+	json_object_object_add(data, "speed", json_object_new_uint64(job->speed));
+	if (job->error && !strcmp(event, "BLOCK_JOB_COMPLETED"))
+		json_object_object_add(data, "error", json_object_new_string(job->error));
+	qmp_emit(event, data);
+}
+
+static void tell_pending(const struct job *job)
+{
+	struct json_object *data = json_object_new_object();
+
+	json_object_object_add(data, "type", json_object_new_string(job_type_name(job->type)));
+	json_object_object_add(data, "id", json_object_new_string(job->id));
+	qmp_emit("BLOCK_JOB_PENDING", data);
+}
+
+/* Once for each time that it runs: the kernel keeps the first error only. */
+static void tell_error(struct job *job, int code, const char *action)
+{
+	struct json_object *data;
+
+	if (job->error_told)
+		return;
+	job->error_told = true;
+	data = json_object_new_object();
+	json_object_object_add(data, "device", json_object_new_string(job->id));
+	/* The kernel does not say which it was; only to write can take space. */
+	json_object_object_add(data, "operation",
+			       json_object_new_string(code == ENOSPC ? "write" : "read"));
+	json_object_object_add(data, "action", json_object_new_string(action));
+	qmp_emit("BLOCK_JOB_ERROR", data);
+}
+
+/* --- the kernel's job ------------------------------------------------------------------------- */
+
+static const char *device_of(const struct job *job)
+{
+	const struct export *export = export_find(job->export);
+
+	return export ? export->name : "";
+}
+
+static int send(const struct job *job, const char *what, struct qc_error *err)
+{
+	CLEANUP_FREE char *text = NULL;
+
+	if (asprintf(&text, "job_%s %s", what, job->id) < 0) {
+		text = NULL;
+		return qc_fail_nomem(err, job->id);
+	}
+	return qc_dm_message(device_of(job), text, err);
+}
+
+static void forget(const struct job *job)
+{
+	struct qc_error err;
+	int ret = send(job, "forget", &err);
+
+	if (ret && ret != -ENOENT && ret != -ENODEV)
+		log_line(LOG_WARNING, "%s", err.text);
+}
+
+/* Returns 1 when it is there, 0 when not, -1 when that is not known. */
+static int look(struct job *job, struct qc_job_status *found)
+{
+	CLEANUP_FREE char *params = NULL;
+	struct qc_status status;
+	struct qc_error err;
+	u64 sectors;
+	int ret;
+
+	ret = qc_dm_status(device_of(job), &sectors, &params, &err);
+	if (ret == -ENODEV)
+		return 0;
+	if (ret < 0 || qc_status_parse(params, job->id, &status, &err) < 0) {
+		log_line(LOG_WARNING, "%s", err.text);
+		return -1;
+	}
+	for (u64 i = 0; i < status.jobs; i++) {
+		if (strcmp(status.job[i].id, job->id))
+			continue;
+		*found = status.job[i];
+		job->offset = found->done;
+		job->len = found->length;
+		job->speed = found->speed;
+		return 1;
+	}
+	return 0;
+}
+
+void job_refresh(struct job *job)
+{
+	struct qc_job_status status;
+
+	if (is_active(job))
+		look(job, &status);
+}
+
+/* --- the end ---------------------------------------------------------------------------------- */
+
+static void save(void)
+{
+	struct qmp_error error;
+
+	if (state_save(&error))
+		log_line(LOG_WARNING, "%s", error.text);
+}
+
+void job_dismiss(struct job *job)
+{
+	set_status(job, JOB_NULL);
+	job_free(job);
+	save();
+}
+
+static void fail(struct job *job, const char *text)
+{
+	if (!job->error)
+		job->error = strdup(text);
+	set_status(job, JOB_ABORTING);
+}
+
+/* Whether it went well is in job->error. */
+static void conclude(struct job *job)
+{
+	job_graph_release(job);
+	tell_progress(job, job->error && job->cancelled ? "BLOCK_JOB_CANCELLED" :
+							  "BLOCK_JOB_COMPLETED");
+	set_status(job, JOB_CONCLUDED);
+	job->above = NULL;
+	job->below = NULL;
+	if (job->auto_dismiss) {
+		forget(job);
+		job_dismiss(job);
+		return;
+	}
+	save();
+	forget(job);
+}
+
+void job_finalize(struct job *job)
+{
+	struct qmp_error error;
+
+	if (!job->done && !job->error && job_graph_pivot(job, &error)) {
+		log_line(LOG_ERR, "job %s: %s", job->id, error.text);
+		fail(job, error.text);
+	}
+	conclude(job);
+}
+
+static void converge(struct job *job)
+{
+	set_status(job, JOB_WAITING);
+	set_status(job, JOB_PENDING);
+	if (!job->auto_finalize)
+		tell_pending(job);
+	else
+		job_finalize(job);
+}
+
+/* The kernel's has ended, with @code. */
+static void ended(struct job *job, int code)
+{
+	if (job->status == JOB_PAUSED || job->status == JOB_STANDBY)
+		set_status(job, JOB_RUNNING);
+	if (!code) {
+		converge(job);
+		return;
+	}
+	if (code == ECANCELED)
+		job->cancelled = true;
+	else
+		tell_error(job, code, strcmp(job->on_error, "ignore") ? "report" : "ignore");
+	fail(job, strerror(code));
+	conclude(job);
+}
+
+/* --- following the kernel --------------------------------------------------------------------- */
+
+static void paused(struct job *job, const struct qc_job_status *kernel)
+{
+	job->user_paused = true;
+	if (kernel->state == QC_JOB_STOPPED) {
+		job->io_error = kernel->error;
+		tell_error(job, kernel->error, "stop");
+	}
+	set_status(job, job->status == JOB_READY || job->status == JOB_STANDBY ? JOB_STANDBY :
+										 JOB_PAUSED);
+}
+
+static void running(struct job *job, const struct qc_job_status *kernel)
+{
+	if (kernel->error)
+		tell_error(job, kernel->error, "ignore");
+	job->user_paused = false;
+	job->io_error = 0;
+	set_status(job, job->status == JOB_READY || job->status == JOB_STANDBY ? JOB_READY :
+										 JOB_RUNNING);
+}
+
+static void catch_up(struct job *job)
+{
+	struct qc_job_status kernel;
+	int there;
+
+	/* Waits for a client, or is still being started. */
+	if (!is_active(job) || job->status == JOB_UNDEFINED || job->status >= JOB_WAITING)
+		return;
+	there = look(job, &kernel);
+	if (there < 0)
+		return;
+	if (!there) {
+		fail(job, "The device or its job was taken away");
+		conclude(job);
+		return;
+	}
+	switch (kernel.state) {
+	case QC_JOB_RUNNING:
+		running(job, &kernel);
+		break;
+	case QC_JOB_PAUSED:
+	case QC_JOB_STOPPED:
+		paused(job, &kernel);
+		break;
+	case QC_JOB_ENDING:
+		break;
+	case QC_JOB_ENDED:
+		/* What it leads to takes a device that runs; cont comes back here. */
+		if (!export_stopped || kernel.error)
+			ended(job, kernel.error);
+		break;
+	}
+}
+
+static void poll_all(void)
+{
+	struct job *job, *next;
+
+	for (job = TAILQ_FIRST(&job_list); job; job = next) {
+		next = TAILQ_NEXT(job, link);
+		catch_up(job);
+	}
+}
+
+static int on_poll(sd_event_source *source, void *context)
+{
+	(void)source;
+	(void)context;
+	poll_all();
+	return 0;
+}
+
+void job_poll_soon(void)
+{
+	if (poll_source)
+		sd_event_source_set_enabled(poll_source, SD_EVENT_ONESHOT);
+}
+
+/* --- what clients want of it ------------------------------------------------------------------ */
+
+static int kernel_failed(int ret, const struct qc_error *err, struct qmp_error *error)
+{
+	/* It has ended meanwhile: that is told, and there is nothing to steer any more. */
+	job_poll_soon();
+	return ret == -EBUSY || ret == -ENOENT ? 0 : qmp_fail(error, "%s", err->text);
+}
+
+int job_pause(struct job *job, struct qmp_error *error)
+{
+	struct qc_error err;
+	int ret;
+
+	if (job->user_paused)
+		return qmp_fail(error, "Job is already paused");
+	ret = send(job, "pause", &err);
+	if (ret)
+		return kernel_failed(ret, &err, error);
+	job->user_paused = true;
+	job_poll_soon();
+	return 0;
+}
+
+int job_resume(struct job *job, struct qmp_error *error)
+{
+	struct qc_error err;
+	int ret;
+
+	if (!job->user_paused)
+		return qmp_fail(error, "Can't resume a job that was not paused");
+	job->error_told = false;
+	ret = send(job, "resume", &err);
+	if (ret)
+		return kernel_failed(ret, &err, error);
+	job->user_paused = false;
+	job->io_error = 0;
+	job_poll_soon();
+	return 0;
+}
+
+int job_set_speed(struct job *job, u64 speed, struct qmp_error *error)
+{
+	CLEANUP_FREE char *message = NULL;
+	struct qc_error err;
+	int ret;
+
+	if (asprintf(&message, "job_speed %s %llu", job->id, speed) < 0) {
+		message = NULL;
+		return qmp_fail(error, "Out of memory");
+	}
+	ret = qc_dm_message(device_of(job), message, &err);
+	if (ret)
+		return kernel_failed(ret, &err, error);
+	job->speed = speed;
+	return 0;
+}
+
+static void cancel_kernel(struct job *job)
+{
+	struct qc_error err;
+	int ret = send(job, "cancel", &err);
+
+	if (ret && ret != -EBUSY && ret != -ENOENT && ret != -ENODEV)
+		log_line(LOG_WARNING, "%s", err.text);
+}
+
+void job_cancel(struct job *job, bool force)
+{
+	(void)force;
+	if (job->status == JOB_WAITING || job->status == JOB_PENDING) {
+		job->cancelled = true;
+		fail(job, strerror(ECANCELED));
+		conclude(job);
+		return;
+	}
+	cancel_kernel(job);
+	job_poll_soon();
+}
+
+void job_complete(struct job *job)
+{
+	converge(job);
+}
+
+/* --- start ------------------------------------------------------------------------------------ */
+
+void job_free(struct job *job)
+{
+	TAILQ_REMOVE(&job_list, job, link);
+	free(job->id);
+	free(job->error);
+	free(job->export);
+	free(job->on_error);
+	free(job->backing_file);
+	free(job);
+}
+
+static int check_id(const char *id, struct qmp_error *error)
+{
+	if (!node_wellformed(id) || strlen(id) > JOB_ID_MAX)
+		return qmp_fail(error, "Invalid job ID '%s'", id);
+	if (job_find(id))
+		return qmp_fail(error, "Job ID '%s' already in use", id);
+	return 0;
+}
+
+struct job *job_new(enum job_type type, struct export *export, const char *device,
+		    struct json_object *arguments, struct qmp_error *error)
+{
+	const char *id = qapi_get_str(arguments, "job-id", NULL);
+	const char *on_error = qapi_get_str(arguments, "on-error", "report");
+	const char *backing_file = qapi_get_str(arguments, "backing-file", NULL);
+	int64_t speed = qapi_get_int(arguments, "speed", 0);
+	struct job *job;
+
+	/* Named by the device; one that was found by the name of a node has none. */
+	if (!id)
+		id = export_find(device) ? device : "";
+	if (check_id(id, error))
+		return NULL;
+	if (speed < 0) {
+		qmp_fail(error, "Parameter 'speed' expects a non-negative value");
+		return NULL;
+	}
+	if (backing_file && strlen(backing_file) > QC_MAX_BACKING_NAME) {
+		qmp_fail(error, "A backing file name has 1 to %d bytes", QC_MAX_BACKING_NAME);
+		return NULL;
+	}
+	job = calloc(1, sizeof(*job));
+	if (!job) {
+		qmp_fail(error, "Out of memory");
+		return NULL;
+	}
+	TAILQ_INSERT_TAIL(&job_list, job, link);
+	job->type = type;
+	job->speed = speed;
+	job->auto_finalize = qapi_get_bool(arguments, "auto-finalize", true);
+	job->auto_dismiss = qapi_get_bool(arguments, "auto-dismiss", true);
+	job->id = strdup(id);
+	job->export = strdup(export->id);
+	job->on_error = strdup(strcmp(on_error, "auto") ? on_error : "enospc");
+	job->backing_file = backing_file ? strdup(backing_file) : NULL;
+	if (job->id && job->export && job->on_error && (job->backing_file || !backing_file))
+		return job;
+	job_free(job);
+	qmp_fail(error, "Out of memory");
+	return NULL;
+}
+
+/* The layers between which it copies, by number; for a stream "-" where nothing stays below. */
+static char *start_message(const struct job *job)
+{
+	const struct export *export = export_find(job->export);
+	struct node *top = job->above;
+	char base[24] = "-", *text;
+
+	if (job->type == JOB_COMMIT)
+		top = top ? top->backing.node : export->root.node;
+	if (job->below)
+		snprintf(base, sizeof(base), "%zu", job_graph_layer(export, job->below));
+	return asprintf(&text, "job_start %s %s %zu %s speed=%llu on_error=%s", job->id,
+			job_type_name(job->type), job_graph_layer(export, top), base, job->speed,
+			job->on_error) < 0 ? NULL : text;
+}
+
+static int start_kernel(struct job *job, struct qmp_error *error)
+{
+	CLEANUP_FREE char *message = start_message(job);
+	struct qc_error err;
+	int ret;
+
+	if (!message)
+		return qmp_fail(error, "Out of memory");
+	ret = qc_dm_message(device_of(job), message, &err);
+	if (ret == -EOPNOTSUPP)
+		return qmp_fail(error, "%s: the kernel module cannot do this job", job->id);
+	return ret ? qmp_fail(error, "%s", err.text) : 0;
+}
+
+static int watch(struct qmp_error *error)
+{
+	if (!watching && dm_events_watch(watch_loop, poll_all, error))
+		return -1;
+	watching = true;
+	return 0;
+}
+
+int job_start(struct job *job, struct qmp_error *error)
+{
+	struct qmp_error problem;
+
+	/* Written before there is one: a kernel's job that nobody knows would be in the way. */
+	if (!watch(error) && !job_graph_prepare(job, error)) {
+		if (!state_save(error) && !start_kernel(job, error)) {
+			set_status(job, JOB_CREATED);
+			set_status(job, JOB_RUNNING);
+			job_poll_soon();
+			return 0;
+		}
+		job_graph_release(job);
+	}
+	job_free(job);
+	if (state_save(&problem))
+		log_line(LOG_WARNING, "%s", problem.text);
+	return -1;
+}
+
+/* --- the part --------------------------------------------------------------------------------- */
+
+/* Go on with what an earlier daemon began. */
+static int take_up(struct qmp_error *error)
+{
+	struct job *job, *next;
+
+	for (job = TAILQ_FIRST(&job_list); job; job = next) {
+		next = TAILQ_NEXT(job, link);
+		if (job->status == JOB_CONCLUDED) {
+			forget(job);
+		} else if (job->done) {
+			conclude(job);
+		} else {
+			if (watch(error))
+				return -1;
+			job_graph_relock(job);
+			job->status = JOB_CREATED;
+		}
+	}
+	job_poll_soon();
+	return 0;
+}
+
+static int start(sd_event *loop, struct qmp_error *error)
+{
+	int ret;
+
+	watch_loop = loop;
+	ret = sd_event_add_defer(loop, &poll_source, on_poll, NULL);
+	if (ret < 0)
+		return qmp_fail(error, "cannot watch jobs: %s", strerror(-ret));
+	return take_up(error);
+}
+
+static int quit(bool keep, struct qmp_error *error)
+{
+	struct job *job, *next;
+
+	(void)error;
+	if (keep)
+		return 0;
+	for (job = TAILQ_FIRST(&job_list); job; job = next) {
+		next = TAILQ_NEXT(job, link);
+		if (is_active(job))
+			job_cancel(job, true);
+	}
+	poll_all();
+	return 0;
+}
+
+const struct daemon_part job_part = {
+	.name = "jobs",
+	.start = start,
+	.quit = quit,
+};

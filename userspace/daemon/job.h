@@ -1,0 +1,133 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * Jobs: what they have in common.  stream.c and commit.c start them, job-graph.c makes what the
+ * kernel needs for them and what is left of a chain at their end, job-state.c is about the next
+ * daemon, job-commands.c is what clients ask for.
+ *
+ * The kernel's job copies; this one has the names, the status words and the events.  It is a step
+ * behind: job_poll() looks at the kernel's and catches up.
+ *
+ *	created -> running <-> paused
+ *	running -> ready <-> standby			active commit
+ *	running, ready -> waiting -> pending -> concluded -> null
+ *	any before concluded -> aborting -> concluded -> null
+ *
+ * All runs in the event loop's thread.  Functions return 0 or -1 with @error, QEMU's text where
+ * it has one.
+ */
+#ifndef QCHAIN_JOB_H
+#define QCHAIN_JOB_H
+
+#include "export.h"
+#include "part.h"
+
+#define JOB_ID_MAX 63		/* the kernel's */
+
+enum job_type {
+	JOB_COMMIT,
+	JOB_STREAM,
+};
+
+enum job_status {
+	JOB_UNDEFINED,
+	JOB_CREATED,
+	JOB_RUNNING,
+	JOB_PAUSED,
+	JOB_READY,
+	JOB_STANDBY,
+	JOB_WAITING,
+	JOB_PENDING,
+	JOB_ABORTING,
+	JOB_CONCLUDED,
+	JOB_NULL,
+};
+
+enum job_verb {
+	JOB_VERB_CANCEL,
+	JOB_VERB_PAUSE,
+	JOB_VERB_RESUME,
+	JOB_VERB_SET_SPEED,
+	JOB_VERB_COMPLETE,
+	JOB_VERB_FINALIZE,
+	JOB_VERB_DISMISS,
+};
+
+struct job {
+	TAILQ_ENTRY(job) link;
+	char *id;
+	enum job_type type;
+	enum job_status status;
+	bool auto_finalize, auto_dismiss;
+	u64 speed, offset, len;		/* bytes a second, bytes */
+	char *error;			/* why it failed; NULL: it has not */
+
+	/* The rest does not matter any more when it is concluded. */
+
+	char *export;			/* whose device does it */
+	char *on_error;			/* the kernel's word */
+	/*
+	 * At the end @above gets @below as its backing node, NULL: none; an active commit, which
+	 * has no @above, makes @below the export's.
+	 */
+	struct node *above, *below;
+	struct node *written;		/* a backing node that is written to, or NULL */
+	char *backing_file;		/* the name for above's header, or NULL */
+	bool user_paused;		/* by a client, or by an error */
+	bool cancelled;
+	bool error_told;		/* BLOCK_JOB_ERROR, since it was last resumed */
+	int io_error;			/* errno that it waits with, or 0 */
+	bool done;			/* the graph is as it is to be at the end */
+};
+
+TAILQ_HEAD(job_list, job);
+extern struct job_list job_list;	/* oldest first */
+
+extern const struct daemon_part job_part;
+extern const struct qapi_command job_commands[];
+extern const struct qapi_event job_events[];
+
+const char *job_type_name(enum job_type type);
+const char *job_status_name(enum job_status status);
+
+/* NULL when there is none. */
+struct job *job_find(const char *id);
+
+/*
+ * A new job in the list, with what the arguments of block-stream and block-commit have in common:
+ * job-id, speed, on-error, auto-finalize, auto-dismiss, backing-file.
+ * @export: whose device is to do it.  @device: what the client called that, for the default ID.
+ */
+struct job *job_new(enum job_type type, struct export *export, const char *device,
+		    struct json_object *arguments, struct qmp_error *error);
+
+/* Out of the list, without a word. */
+void job_free(struct job *job);
+
+/*
+ * Have the kernel do it.  above, below and written are set.  Frees the job when that fails.
+ */
+int job_start(struct job *job, struct qmp_error *error);
+
+/* Does the status allow it? */
+int job_apply_verb(const struct job *job, enum job_verb verb, struct qmp_error *error);
+
+/* These check nothing but what the kernel or the graph does.  What follows is told later. */
+int job_pause(struct job *job, struct qmp_error *error);
+int job_resume(struct job *job, struct qmp_error *error);
+int job_set_speed(struct job *job, u64 speed, struct qmp_error *error);
+void job_cancel(struct job *job, bool force);
+void job_complete(struct job *job);
+void job_finalize(struct job *job);
+void job_dismiss(struct job *job);
+
+/* Read the kernel's numbers, without any consequence. */
+void job_refresh(struct job *job);
+
+/* Look at all jobs when the loop has nothing else to do. */
+void job_poll_soon(void);
+
+/* Is a job in the way of changes around @node, or to the device of @export? */
+int job_check_node(const struct node *node, struct qmp_error *error);
+int job_check_export(const struct export *export, struct qmp_error *error);
+
+#endif /* QCHAIN_JOB_H */
