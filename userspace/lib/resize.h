@@ -1,0 +1,21 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * Change the virtual size of an image.
+ */
+#ifndef QCHAIN_RESIZE_H
+#define QCHAIN_RESIZE_H
+
+#include "header.h"
+
+/*
+ * qc_grow - make a qcow2 image larger; what is new reads as zeroes, or as what it is backed by.
+ * @size: in bytes, rounded up to a sector; one that is not larger than now is no error.
+ * The caller has the image locked for writing, and no kernel has metadata of it in memory that
+ * it could write.  A crash at any point leaves the old or the new size, and may leave leaked
+ * clusters.  Persistent bitmaps become out of date.
+ * Returns 0, -ENOTSUP (version 2 with snapshots), -EFBIG (too large for the cluster size), -ENOSPC
+ * (no room for a longer L1 table in what the refcounts cover), ...
+ */
+int qc_grow(struct qc_store *store, u64 size, struct qc_error *err);
+
+#endif /* QCHAIN_RESIZE_H */
