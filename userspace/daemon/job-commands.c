@@ -41,7 +41,7 @@ static int pause_it(struct job *job, struct qmp_error *error)
 	return job_apply_verb(job, JOB_VERB_PAUSE, error) ? -1 : job_pause(job, error);
 }
 
-static int resume(struct job *job, struct qmp_error *error)
+static int resume_it(struct job *job, struct qmp_error *error)
 {
 	/* In this order, as in QEMU. */
 	if (!job->user_paused)
@@ -75,33 +75,114 @@ static int dismiss(struct job *job, struct qmp_error *error)
 	return 0;
 }
 
-#define COMMAND(function, find, call)						\
-static int function(struct qmp_session *session, struct json_object *arguments,	\
-		    struct json_object **result, struct qmp_error *error)	\
-{										\
-	struct job *job = find(arguments, error);				\
-										\
-	(void)session;								\
-	(void)result;								\
-	return job ? call(job, error) : -1;					\
-}
-
 static int cancel_by_force(struct job *job, struct qmp_error *error)
 {
 	return cancel(job, true, error);
 }
 
-COMMAND(run_job_cancel, find_job, cancel_by_force)
-COMMAND(run_job_pause, find_job, pause_it)
-COMMAND(run_job_resume, find_job, resume)
-COMMAND(run_job_complete, find_job, complete)
-COMMAND(run_job_finalize, find_job, finalize)
-COMMAND(run_job_dismiss, find_job, dismiss)
-COMMAND(run_block_job_pause, find_block_job, pause_it)
-COMMAND(run_block_job_resume, find_block_job, resume)
-COMMAND(run_block_job_complete, find_block_job, complete)
-COMMAND(run_block_job_finalize, find_block_job, finalize)
-COMMAND(run_block_job_dismiss, find_block_job, dismiss)
+static int on_job(struct json_object *arguments, int (*call)(struct job *, struct qmp_error *),
+		  struct qmp_error *error)
+{
+	struct job *job = find_job(arguments, error);
+
+	return job ? call(job, error) : -1;
+}
+
+static int on_block_job(struct json_object *arguments,
+			int (*call)(struct job *, struct qmp_error *), struct qmp_error *error)
+{
+	struct job *job = find_block_job(arguments, error);
+
+	return job ? call(job, error) : -1;
+}
+
+static int run_job_cancel(struct qmp_session *session, struct json_object *arguments,
+			  struct json_object **result, struct qmp_error *error)
+{
+	(void)session;
+	(void)result;
+	return on_job(arguments, cancel_by_force, error);
+}
+
+static int run_job_pause(struct qmp_session *session, struct json_object *arguments,
+			 struct json_object **result, struct qmp_error *error)
+{
+	(void)session;
+	(void)result;
+	return on_job(arguments, pause_it, error);
+}
+
+static int run_job_resume(struct qmp_session *session, struct json_object *arguments,
+			  struct json_object **result, struct qmp_error *error)
+{
+	(void)session;
+	(void)result;
+	return on_job(arguments, resume_it, error);
+}
+
+static int run_job_complete(struct qmp_session *session, struct json_object *arguments,
+			    struct json_object **result, struct qmp_error *error)
+{
+	(void)session;
+	(void)result;
+	return on_job(arguments, complete, error);
+}
+
+static int run_job_finalize(struct qmp_session *session, struct json_object *arguments,
+			    struct json_object **result, struct qmp_error *error)
+{
+	(void)session;
+	(void)result;
+	return on_job(arguments, finalize, error);
+}
+
+static int run_job_dismiss(struct qmp_session *session, struct json_object *arguments,
+			   struct json_object **result, struct qmp_error *error)
+{
+	(void)session;
+	(void)result;
+	return on_job(arguments, dismiss, error);
+}
+
+static int run_block_job_pause(struct qmp_session *session, struct json_object *arguments,
+			       struct json_object **result, struct qmp_error *error)
+{
+	(void)session;
+	(void)result;
+	return on_block_job(arguments, pause_it, error);
+}
+
+static int run_block_job_resume(struct qmp_session *session, struct json_object *arguments,
+				struct json_object **result, struct qmp_error *error)
+{
+	(void)session;
+	(void)result;
+	return on_block_job(arguments, resume_it, error);
+}
+
+static int run_block_job_complete(struct qmp_session *session, struct json_object *arguments,
+				  struct json_object **result, struct qmp_error *error)
+{
+	(void)session;
+	(void)result;
+	return on_block_job(arguments, complete, error);
+}
+
+static int run_block_job_finalize(struct qmp_session *session, struct json_object *arguments,
+				  struct json_object **result, struct qmp_error *error)
+{
+	(void)session;
+	(void)result;
+	return on_block_job(arguments, finalize, error);
+}
+
+static int run_block_job_dismiss(struct qmp_session *session, struct json_object *arguments,
+				 struct json_object **result, struct qmp_error *error)
+{
+	(void)session;
+	(void)result;
+	return on_block_job(arguments, dismiss, error);
+}
 
 static int run_block_job_cancel(struct qmp_session *session, struct json_object *arguments,
 				struct json_object **result, struct qmp_error *error)

@@ -1,10 +1,13 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 /* What jobs need of the graph, and make of it. */
+#include <stdio.h>
+
 #include "backing-name.h"
 #include "dm.h"
 #include "job-graph.h"
 #include "log.h"
 #include "node-open.h"
+#include "resize.h"
 #include "state.h"
 #include "window.h"
 
@@ -67,6 +70,14 @@ struct node *job_graph_find(struct node *top, const char *filename)
 			return n->backing.node;
 	}
 	return NULL;
+}
+
+static void settle_or_log(struct job *job, struct node *node)
+{
+	struct qmp_error error;
+
+	if (node_settle(node, &error))
+		log_line(LOG_WARNING, "job %s: %s", job->id, error.text);
 }
 
 /* --- writing to a backing node ---------------------------------------------------------------- */
@@ -149,6 +160,56 @@ static int lock(struct node *node, struct qmp_error *error)
 	return node_settle(node, error);
 }
 
+static int grow_file(struct node *node, struct qc_store *store, u64 size, struct qc_error *err)
+{
+	u64 now;
+	int ret;
+
+	if (node->driver == NODE_QCOW2)
+		return qc_grow(store, size, err);
+	ret = qc_store_size(store, &now, err);
+	return ret || now >= size ? ret : qc_store_resize(store, size, err);
+}
+
+/*
+ * A base that is shorter than what is committed to it is made as long.  That is done to an image
+ * that the kernel has open for reading only: for writing it will read the header again.
+ * @store: to write through, NULL when the kernel may have it open for writing already.
+ */
+static int grow_base(const struct job *job, struct export *export, struct qc_store *store,
+		     struct qmp_error *error)
+{
+	struct node *top = job->above ? job->above->backing.node : export->root.node;
+	struct node *base = job->below, *protocol = node_protocol(base);
+	bool locked = protocol->locking && !protocol->in_kernel;
+	struct qc_error err;
+	u64 size, base_size;
+	int ret;
+
+	if (job->type != JOB_COMMIT)
+		return 0;
+	if (node_size(top, &size, error) || node_size(base, &base_size, error))
+		return -1;
+	if (base_size >= size)
+		return 0;
+	if (!store || protocol->in_kernel)
+		return qmp_fail(error,
+				"Node '%s' cannot be grown while in use; detach, and qemu-img resize it",
+				base->name);
+	if (locked)
+		qc_lock(protocol->store, QC_LOCK_NONE, NULL);
+	ret = locked ? qc_lock(store, QC_LOCK_WRITE, &err) : 0;
+	if (!ret)
+		ret = grow_file(base, store, size, &err);
+	if (locked) {
+		qc_lock(store, QC_LOCK_READ, NULL);
+		qc_lock(protocol->store, QC_LOCK_READ, NULL);
+	}
+	if (ret)
+		return qmp_fail(error, "%s", err.text);
+	return base->driver == NODE_QCOW2 ? node_read_header(base, error) : 0;
+}
+
 int job_graph_prepare(struct job *job, struct qmp_error *error)
 {
 	struct export *export = export_find(job->export);
@@ -164,9 +225,12 @@ int job_graph_prepare(struct job *job, struct qmp_error *error)
 	if (!protocol->store)
 		return qmp_fail(error, "Could not open '%s'", protocol->filename);
 	before = protocol->store;
-	if (!before->writable) {
-		if (open_again(protocol, &other, error) || try_lock(protocol, other, error))
-			return -1;
+	if (!before->writable &&
+	    (open_again(protocol, &other, error) || try_lock(protocol, other, error)))
+		return -1;
+	if (grow_base(job, export, other, error))
+		return -1;
+	if (other) {
 		protocol->store = other;
 		other = before;
 	}
@@ -219,12 +283,23 @@ void job_graph_release(struct job *job)
 		log_line(LOG_WARNING, "job %s: %s", job->id, error.text);
 	if (node_protocol(job->written)->in_kernel)
 		qc_lock(node_protocol(job->written)->store, QC_LOCK_NONE, NULL);
-	else if (node_settle(job->written, &error))
-		log_line(LOG_WARNING, "job %s: %s", job->id, error.text);
+	else
+		settle_or_log(job, job->written);
 	job->written = NULL;
 }
 
 /* --- the end ---------------------------------------------------------------------------------- */
+
+/* Of an active commit: what was its base becomes the top, and its header is right as it is. */
+static int switch_to_base(const struct job *job, struct export *export, struct qmp_error *error)
+{
+	char message[sizeof("job_complete ") + JOB_ID_MAX];
+	struct qc_error err;
+
+	snprintf(message, sizeof(message), "job_complete %s", job->id);
+	return qc_dm_message(export->name, message, &err) < 0 ? qmp_fail(error, "%s", err.text) :
+								 reload(export, error);
+}
 
 static int switch_over(const struct job *job, struct export *export, struct qmp_error *error)
 {
@@ -253,21 +328,66 @@ static int switch_over(const struct job *job, struct export *export, struct qmp_
 	       qmp_fail(error, "%s", err.text) : 0;
 }
 
-/* The graph is what the kernel has: let go of what is not in it any more. */
-static void settle(struct job *job, struct node *written, struct node *dropped)
+/* What becomes of the graph, and back; between them it can be saved and tables can be built. */
+struct change {
+	struct node *dropped;		/* a node, or several that lie below each other */
+	struct node *written;
+	bool read_only, file_read_only;	/* of job->below */
+};
+
+static void change(struct job *job, struct export *export, struct change *c)
+{
+	struct node *below = job->below;
+
+	c->written = job->written;
+	if (job->written)
+		set_written(job->written, false);
+	job->written = NULL;
+	if (job->above) {
+		c->dropped = node_backing_move(job->above, below);
+		return;
+	}
+	c->dropped = export->root.node;
+	c->read_only = below->read_only;
+	c->file_read_only = node_protocol(below)->read_only;
+	node_exports_move(c->dropped, below);
+	node_protocol(below)->read_only = false;
+	below->read_only = false;
+	if (below->driver == NODE_QCOW2)
+		below->file.writes = true;
+}
+
+static void change_back(struct job *job, const struct change *c)
+{
+	struct node *below = job->below;
+
+	if (job->above) {
+		node_backing_move(job->above, c->dropped);
+	} else {
+		node_exports_move(below, c->dropped);
+		node_protocol(below)->read_only = c->file_read_only;
+		below->read_only = c->read_only;
+	}
+	job->written = c->written;
+	if (job->written)
+		set_written(job->written, true);
+}
+
+/* The kernel has what the graph says: let go of what is not in it any more. */
+static void settle(struct job *job, const struct change *c)
 {
 	struct qmp_error error;
 
-	if (written && node_protocol(written)->in_kernel)
-		qc_lock(node_protocol(written)->store, QC_LOCK_NONE, NULL);
-	else if (written && node_settle(written, &error))
-		log_line(LOG_WARNING, "job %s: %s", job->id, error.text);
-	if (dropped) {
-		node_settle(dropped, &error);
-		node_release(dropped);
+	if (job->above && c->written && node_protocol(c->written)->in_kernel)
+		qc_lock(node_protocol(c->written)->store, QC_LOCK_NONE, NULL);
+	else if (c->written)
+		settle_or_log(job, c->written);
+	if (c->dropped) {
+		settle_or_log(job, c->dropped);
+		node_release(c->dropped);
 	}
 	export_take_back();
-	if (node_read_header(job->above, &error))
+	if (job->above && node_read_header(job->above, &error))
 		log_line(LOG_WARNING, "node %s: %s", job->above->name, error.text);
 	if (state_save(&error))
 		log_line(LOG_WARNING, "%s", error.text);
@@ -277,25 +397,21 @@ int job_graph_pivot(struct job *job, struct qmp_error *error)
 {
 	CLEANUP_JSON struct json_object *before = state_graph();
 	struct export *export = export_find(job->export);
-	struct node *dropped, *written = job->written;
 	struct qmp_error ignored;
+	struct change c = { 0 };
 
 	if (export_stopped)
 		return qmp_fail(error, "'%s' is stopped; use cont first", export->id);
-	if (written)
-		set_written(written, false);
-	job->written = NULL;
-	dropped = node_backing_move(job->above, job->below);
+	change(job, export, &c);
 	job->done = true;
-	if (!state_save_change(before, NULL, error) && !switch_over(job, export, error)) {
-		settle(job, written, dropped);
+	if (!state_save_change(before, NULL, error) &&
+	    !(job->above ? switch_over(job, export, error) :
+			   switch_to_base(job, export, error))) {
+		settle(job, &c);
 		return 0;
 	}
 	job->done = false;
-	node_backing_move(job->above, dropped);
-	job->written = written;
-	if (written)
-		set_written(written, true);
+	change_back(job, &c);
 	if (state_save(&ignored))
 		log_line(LOG_WARNING, "%s", ignored.text);
 	return -1;

@@ -102,7 +102,7 @@ static struct job *job_of(const struct export *export)
 	return NULL;
 }
 
-static int busy(const struct node *node, const struct job *job, struct qmp_error *error)
+static int say_busy(const struct node *node, const struct job *job, struct qmp_error *error)
 {
 	return qmp_fail(error, "Node '%s' is busy: block device is in use by block job: %s",
 			node->name, job_type_name(job->type));
@@ -112,7 +112,7 @@ int job_check_export(const struct export *export, struct qmp_error *error)
 {
 	const struct job *job = job_of(export);
 
-	return job ? busy(export->root.node, job, error) : 0;
+	return job ? say_busy(export->root.node, job, error) : 0;
 }
 
 int job_check_node(const struct node *node, struct qmp_error *error)
@@ -124,7 +124,7 @@ int job_check_node(const struct node *node, struct qmp_error *error)
 
 		for (struct node *n = export->root.node; job && n; n = n->backing.node)
 			if (n == node)
-				return busy(node, job, error);
+				return say_busy(node, job, error);
 	}
 	return 0;
 }
@@ -213,6 +213,15 @@ static void forget(const struct job *job)
 		log_line(LOG_WARNING, "%s", err.text);
 }
 
+static void cancel_kernel(struct job *job)
+{
+	struct qc_error err;
+	int ret = send(job, "cancel", &err);
+
+	if (ret && ret != -EBUSY && ret != -ENOENT && ret != -ENODEV)
+		log_line(LOG_WARNING, "%s", err.text);
+}
+
 /* Returns 1 when it is there, 0 when not, -1 when that is not known. */
 static int look(struct job *job, struct qc_job_status *found)
 {
@@ -276,6 +285,8 @@ static void fail(struct job *job, const char *text)
 /* Whether it went well is in job->error. */
 static void conclude(struct job *job)
 {
+	if (job->error)
+		cancel_kernel(job);
 	job_graph_release(job);
 	tell_progress(job, job->error && job->cancelled ? "BLOCK_JOB_CANCELLED" :
 							  "BLOCK_JOB_COMPLETED");
@@ -317,7 +328,10 @@ static void ended(struct job *job, int code)
 {
 	if (job->status == JOB_PAUSED || job->status == JOB_STANDBY)
 		set_status(job, JOB_RUNNING);
-	if (!code) {
+	/* Cancelled when it was ready: base has what top had then, and nothing else changes. */
+	if (code == ECANCELED && job->ends_here)
+		job->done = true;
+	if (!code || job->done) {
 		converge(job);
 		return;
 	}
@@ -352,6 +366,18 @@ static void running(struct job *job, const struct qc_job_status *kernel)
 										 JOB_RUNNING);
 }
 
+static void ready(struct job *job)
+{
+	bool new = job->status != JOB_READY && job->status != JOB_STANDBY;
+
+	if (new) {
+		set_status(job, JOB_READY);
+		tell_progress(job, "BLOCK_JOB_READY");
+	}
+	/* There is nothing that would have to stop: writes go to both places by themselves. */
+	set_status(job, job->user_paused ? JOB_STANDBY : JOB_READY);
+}
+
 static void catch_up(struct job *job)
 {
 	struct qc_job_status kernel;
@@ -375,6 +401,9 @@ static void catch_up(struct job *job)
 	case QC_JOB_PAUSED:
 	case QC_JOB_STOPPED:
 		paused(job, &kernel);
+		break;
+	case QC_JOB_READY:
+		ready(job);
 		break;
 	case QC_JOB_ENDING:
 		break;
@@ -426,7 +455,7 @@ int job_pause(struct job *job, struct qmp_error *error)
 
 	if (job->user_paused)
 		return qmp_fail(error, "Job is already paused");
-	ret = send(job, "pause", &err);
+	ret = job->status == JOB_READY ? 0 : send(job, "pause", &err);
 	if (ret)
 		return kernel_failed(ret, &err, error);
 	job->user_paused = true;
@@ -442,7 +471,7 @@ int job_resume(struct job *job, struct qmp_error *error)
 	if (!job->user_paused)
 		return qmp_fail(error, "Can't resume a job that was not paused");
 	job->error_told = false;
-	ret = send(job, "resume", &err);
+	ret = job->status == JOB_STANDBY ? 0 : send(job, "resume", &err);
 	if (ret)
 		return kernel_failed(ret, &err, error);
 	job->user_paused = false;
@@ -468,24 +497,15 @@ int job_set_speed(struct job *job, u64 speed, struct qmp_error *error)
 	return 0;
 }
 
-static void cancel_kernel(struct job *job)
-{
-	struct qc_error err;
-	int ret = send(job, "cancel", &err);
-
-	if (ret && ret != -EBUSY && ret != -ENOENT && ret != -ENODEV)
-		log_line(LOG_WARNING, "%s", err.text);
-}
-
 void job_cancel(struct job *job, bool force)
 {
-	(void)force;
 	if (job->status == JOB_WAITING || job->status == JOB_PENDING) {
 		job->cancelled = true;
 		fail(job, strerror(ECANCELED));
 		conclude(job);
 		return;
 	}
+	job->ends_here = !force && job->status == JOB_READY;
 	cancel_kernel(job);
 	job_poll_soon();
 }

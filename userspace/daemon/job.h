@@ -74,6 +74,7 @@ struct job {
 	char *backing_file;		/* the name for above's header, or NULL */
 	bool user_paused;		/* by a client, or by an error */
 	bool cancelled;
+	bool ends_here;			/* ready, and to end without a change of the graph */
 	bool error_told;		/* BLOCK_JOB_ERROR, since it was last resumed */
 	int io_error;			/* errno that it waits with, or 0 */
 	bool done;			/* the graph is as it is to be at the end */

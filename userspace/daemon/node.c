@@ -255,7 +255,7 @@ void node_detach(struct node_edge *edge)
 	node_release(node);
 }
 
-static void move_exports(struct node *from, struct node *to)
+void node_exports_move(struct node *from, struct node *to)
 {
 	struct node_edge *edge, *next;
 
@@ -271,7 +271,7 @@ static void move_exports(struct node *from, struct node *to)
 
 void node_overlay_put(struct node *node, struct node *overlay)
 {
-	move_exports(node, overlay);
+	node_exports_move(node, overlay);
 	overlay->backing.node = node;
 	overlay->backing.claims = true;
 	overlay->backing.writes = false;
@@ -282,7 +282,7 @@ void node_overlay_undo(struct node *node, struct node *overlay)
 {
 	TAILQ_REMOVE(&node->users, &overlay->backing, link);
 	overlay->backing.node = NULL;
-	move_exports(overlay, node);
+	node_exports_move(overlay, node);
 }
 
 void node_overlay_done(struct node *node)

@@ -138,6 +138,9 @@ void node_overlay_done(struct node *node);
  */
 struct node *node_backing_move(struct node *above, struct node *below);
 
+/* Let the exports that use @node use @other.  What they claim of it is for the caller to settle. */
+void node_exports_move(struct node *node, struct node *other);
+
 /* Fails when the node is the backing node of another. */
 int node_check_busy(const struct node *node, struct qmp_error *error);
 

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 /* What the daemon is made of. */
 #include "blockdev.h"
+#include "commit.h"
 #include "control.h"
 #include "export.h"
 #include "job.h"
@@ -19,6 +20,7 @@ const struct qapi_command *const qapi_commands[] = {
 	snapshot_commands,
 	job_commands,
 	stream_commands,
+	commit_commands,
 	NULL
 };
 
