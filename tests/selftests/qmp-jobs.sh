@@ -16,43 +16,57 @@ done
 mkdir -p /run/lock
 ulimit -n 65536
 
-# [A] <-- [B] <-- [C] <-- [D], each with data of its own, and the load on D.
-chain_of_four() {
-	local name node
+completed="created running waiting pending BLOCK_JOB_COMPLETED concluded null"
 
-	fresh_dir ext4
-	cd "$dir"
-	qemu-img create -q -f qcow2 a.qcow2 64M
-	qemu-io -c "write -P 1 0 48M" a.qcow2 > /dev/null
+start_with_a() {
 	# shellcheck disable=SC2054	# commas of QEMU's
 	start_daemon --blockdev \
 		node-name=node-A,driver=qcow2,file.driver=file,file.node-name=file,file.filename=./a.qcow2 \
-		--export type=dm,id=virtio0,node-name=node-A,name=virtio0,writable=on
-	node=node-A
-	for name in B C D; do
-		execute blockdev-snapshot-sync "{\"node-name\": \"$node\",
-			\"snapshot-file\": \"${name,}.qcow2\", \"format\": \"qcow2\",
-			\"snapshot-node-name\": \"node-$name\"}" | is '. == {}'
-		node=node-$name
-		qemu-io -r -f raw -c "read 0 512" /dev/mapper/virtio0 > /dev/null
-		fill $((8#$(printf '%o' "'$name"))) "$((${#node} + 24))M"
-	done
-	watch_events
-	start_load virtio0
+		--export type=dm,id=virtio0,node-name=node-A,name=virtio0,writable=on \
+		--pidfile "$scratch/pid"
 }
 
-# fill BYTE OFFSET: 8 MiB of it on the device, and a piece at the end.
+snapshot() {
+	execute blockdev-snapshot-sync "{\"node-name\": \"$1\", \"snapshot-file\": \"$2.qcow2\",
+		\"format\": \"qcow2\", \"snapshot-node-name\": \"node-${2^}\"}" | is '. == {}'
+}
+
+# fill BYTE MIB: 4 MiB of it on the device.
 fill() {
-	local at=${2%M}
-
-	head -c 8M /dev/zero | tr '\0' "\\$(printf '%o' "$1")" |
-		dd of=/dev/mapper/virtio0 bs=1M seek="$at" oflag=direct conv=notrunc status=none
+	head -c 4M /dev/zero | tr '\0' "\\$(printf '%o' "$1")" |
+		dd of=/dev/mapper/virtio0 bs=1M seek="$2" oflag=direct conv=notrunc status=none
 }
 
-# Wait for an event with the status of a job.
+# [A] <-- [B] <-- [C] <-- [D] in the empty directory $dir, each with data of its own from 16 MiB on.
+# The load is below that.
+chain_of_four() {
+	cd "$dir"
+	qemu-img create -q -f qcow2 a.qcow2 "${BASE_MIB:-40}M"
+	qemu-io -c "write -P 1 0 28M" a.qcow2 > /dev/null
+	start_with_a
+	snapshot node-A b
+	fill 2 20
+	snapshot node-B c
+	fill 3 24
+	snapshot node-C d
+	fill 4 28
+	watch_events
+	start_load virtio0 8M
+}
+
+# The data of chain_of_four in IMAGE or device of FORMAT.
+still_there() {
+	qemu-io -r -f "$1" -c "read -P 1 16M 4M" -c "read -P 2 20M 4M" -c "read -P 3 24M 4M" \
+		-c "read -P 4 28M 4M" -c "read -P 0 32M 8M" "$2" > "$scratch/io" 2>&1 &&
+		! grep -q "Pattern verification failed" "$scratch/io" && return
+	sed 's/^/# /' "$scratch/io"
+	return 1
+}
+
+# Has a status of a job been told?
 status_is() {
-	grep '"JOB_STATUS_CHANGE"' "$scratch/events" | grep "\"id\": \"$1\"" |
-		jq -r .data.status | grep -qx "$2"
+	jq -r "select(.event == \"JOB_STATUS_CHANGE\" and .data.id == \"$1\") | .data.status" \
+		"$scratch/events" | grep -qx "$2"
 }
 
 # What was told about a job: events, and statuses by their names alone.
@@ -67,19 +81,36 @@ story() {
 	[ "$(told "$1")" = "$2" ] || { printf '# %s\n# not: %s\n' "$(told "$1")" "$2"; return 1; }
 }
 
-completed="created running waiting pending BLOCK_JOB_COMPLETED concluded null"
+# The data of an event.
+data_of() {
+	jq -c "select(.event == \"$1\") | .data" "$scratch/events"
+}
 
-# ends LAYERS IMAGE...: no byte was lost, the device shows LAYERS, and after the end IMAGE... are the
-# chain for QEMU's tools, too.
+no_jobs() {
+	execute query-jobs | jq -e '. == []' > /dev/null
+}
+
+# The daemon and the kernel agree that the device has these layers.
+layers_are() {
+	local live known
+
+	live=$(layers_of virtio0)
+	known=$(execute query-block | jq -r '.[0].inserted.image |
+		recurse(."backing-image"; . != null) | .filename' | xargs -n 1 basename | paste -sd ' ')
+	[ "$live" = "$1" ] && [ "$known" = "$1" ] && return
+	printf '# %s\n# known: %s\n# not: %s\n' "$live" "$known" "$1"
+	return 1
+}
+
+# ends LAYERS IMAGE...: no byte was lost, the device shows LAYERS, and after the end IMAGE... are
+# fine for QEMU's tools, too.
 ends() {
-	local live=$1 image
+	local layers=$1 top=${1%% *} image
 
 	shift
 	end_load
-	[ "$(layers_of virtio0)" = "$live" ] || { echo "# $(layers_of virtio0), not $live"; return 1; }
-	execute query-block | jq -r '.[0].inserted.image | recurse(."backing-image"; . != null) |
-		.filename' | xargs -n 1 basename | paste -sd ' ' > "$scratch/known"
-	[ "$(cat "$scratch/known")" = "$live" ] || { echo "# known: $(cat "$scratch/known")"; return 1; }
+	layers_are "$layers"
+	still_there raw /dev/mapper/virtio0
 	dd if=/dev/mapper/virtio0 of="$scratch/content" bs=1M iflag=direct status=none
 	quit_daemon
 	kill "$events" 2> /dev/null || true
@@ -87,12 +118,13 @@ ends() {
 		clean "$image"
 		unlocked "$image"
 	done
-	content "${live%% *}" "$scratch/content"
-	[ "$(qemu-img info --backing-chain "${live%% *}" | awk '/^image:/ { print $2 }' |
-		xargs -n 1 basename | paste -sd ' ')" = "$live" ]
+	content "$top" "$scratch/content"
+	still_there qcow2 "$top"
+	[ "$(qemu-img info --backing-chain "$top" | awk '/^image:/ { print $2 }' |
+		xargs -n 1 basename | paste -sd ' ')" = "$layers" ]
 }
 
-# streamed JSON LAYERS: block-stream, to its end.
+# operation JSON LAYERS IMAGE...: job0, to its end.
 operation() {
 	local json=$1
 
@@ -101,18 +133,325 @@ operation() {
 	qmp "$json" | is '. == {}'
 	wait_for 60 status_is job0 null
 	story job0 "$completed"
-	jq -c 'select(.event == "BLOCK_JOB_COMPLETED") | .data' "$scratch/events" |
-		is '.device == "job0" and .len == .offset and .len == 67108864 and .speed == 0 and
-			(has("error") | not)'
+	data_of BLOCK_JOB_COMPLETED | is '.device == "job0" and .len == .offset and
+		.len == 41943040 and .speed == 0 and (has("error") | not)'
 	execute query-block-jobs | is '. == []'
-	execute query-jobs | is '. == []'
+	no_jobs
 	ends "$@"
 }
 
-try "block-stream, case 1: everything into the active layer" operation '{
+# active JSON LAYERS IMAGE...: the same in two phases.
+active() {
+	local json=$1
+
+	shift
+	chain_of_four
+	qmp "$json" | is '. == {}'
+	wait_for 60 status_is job0 ready
+	data_of BLOCK_JOB_READY | is '.type == "commit" and .device == "job0" and .len == .offset'
+	qmp '{ "execute": "query-block-jobs", "arguments": {} }' | is 'length == 1 and
+		(.[0] | .type == "commit" and .ready and .device == "job0" and (.paused | not) and
+		.len == .offset and ."io-status" == "ok" and .speed == 0 and .status == "ready")'
+	sleep 1
+	qmp '{ "execute": "block-job-complete", "arguments": { "device": "job0" } }' | is '. == {}'
+	wait_for 60 status_is job0 null
+	story job0 "created running ready BLOCK_JOB_READY ${completed#created running }"
+	no_jobs
+	ends "$@"
+}
+
+# try_daemon DESCRIPTION COMMAND...: what a test that failed leaves is taken away.
+try_daemon() {
+	local name
+
+	try "$@"
+	[ ! -e "$scratch/pid" ] || kill -9 "$(cat "$scratch/pid")" 2> /dev/null
+	touch "$scratch/stop"
+	# shellcheck disable=SC2046	# one word for each
+	kill $(pgrep -f "fio --name=load|qmp_client.py") 2> /dev/null
+	for name in virtio0 x; do
+		[ ! -b /dev/mapper/$name ] || timeout 20 dmsetup remove --retry $name
+	done
+	rm -f "$scratch/pid" "$QCHAIN_STATE"
+}
+
+# --- what is refused, and in which words ----------------------------------------------------------
+
+refusals() {
+	fresh_dir ext4
+	chain_of_four
+	says "Cannot find device='x' nor node-name='x'" block-stream '{"device": "x"}'
+	says "Invalid job ID ''" block-stream '{"device": "node-D"}'
+	says "Invalid job ID '1'" block-stream '{"device": "node-D", "job-id": "1"}'
+	says "Parameter 'speed' expects a non-negative value" block-stream \
+		'{"device": "virtio0", "speed": -1}'
+	says "Can't find 'x' in the backing chain" block-stream '{"device": "virtio0", "base": "x"}'
+	says "'base' and 'bottom' cannot be specified at the same time" block-stream \
+		'{"device": "virtio0", "base": "a.qcow2", "bottom": "node-B"}'
+	says "Node 'node-D' is not a backing image of 'node-C'" block-stream \
+		'{"device": "node-C", "base-node": "node-D", "job-id": "j"}'
+	says "Node 'node-D' is not in a chain starting from 'node-C'" block-stream \
+		'{"device": "node-C", "bottom": "node-D", "job-id": "j"}'
+	says "backing file specified, but streaming the entire chain" block-stream \
+		'{"device": "virtio0", "backing-file": "x"}'
+	says "DeviceNotFound: Device 'x' not found" block-commit '{"device": "x"}'
+	says "Need a root block node" block-commit '{"device": "node-C"}'
+	says "Top image file x not found" block-commit '{"device": "virtio0", "top": "x"}'
+	says "Can't find 'x' in the backing chain" block-commit '{"device": "virtio0", "base": "x"}'
+	says "cannot commit an image into itself" block-commit \
+		'{"device": "virtio0", "top-node": "node-B", "base-node": "node-B"}'
+	says "'node-C' is not in this backing file chain" block-commit \
+		'{"device": "virtio0", "top-node": "node-B", "base-node": "node-C"}'
+	says "'backing-file' specified, but 'top' is the active layer" block-commit \
+		'{"device": "virtio0", "backing-file": "x"}'
+	says "DeviceNotActive: Block job 'virtio0' not found" block-job-cancel '{"device": "virtio0"}'
+	says "DeviceNotActive: Block job 'x' not found" block-job-dismiss '{"id": "x"}'
+	says "Job not found" job-pause '{"id": "x"}'
+	no_jobs
+	# Somebody has the base open: it cannot be written to, and all is as it was.
+	qemu-io -r -c "sleep 6000" c.qcow2 &
+	sleep 1
+	says 'Failed to get shared "write" lock' block-stream \
+		'{"device": "node-C", "base-node": "node-A", "job-id": "j"}' ||
+		says 'Failed to get "write" lock' block-stream \
+			'{"device": "node-C", "base-node": "node-A", "job-id": "j"}'
+	wait $!
+	no_jobs
+	[ -z "$(told j)" ]
+	ends "d.qcow2 c.qcow2 b.qcow2 a.qcow2" a.qcow2 b.qcow2 c.qcow2 d.qcow2
+}
+
+# --- a job that runs ------------------------------------------------------------------------------
+
+steered() {
+	local at busy="Node 'node-D' is busy: block device is in use by block job: stream"
+
+	fresh_dir ext4
+	chain_of_four
+	execute block-stream '{"device": "virtio0", "base": "a.qcow2", "speed": 65536,
+		"auto-finalize": false, "auto-dismiss": false}' | is '. == {}'
+	execute query-block-jobs | is 'length == 1 and (.[0] | .type == "stream" and
+		.device == "virtio0" and .len == 41943040 and .offset < .len and .busy and
+		(.paused | not) and .speed == 65536 and ."io-status" == "ok" and (.ready | not) and
+		.status == "running" and (."auto-finalize" | not) and (."auto-dismiss" | not))'
+	execute query-jobs | is '.[0] | .id == "virtio0" and .type == "stream" and
+		.status == "running" and ."total-progress" == 41943040'
+	says "$busy" block-stream '{"device": "virtio0", "job-id": "other"}'
+	says "$busy" block-commit '{"device": "virtio0", "job-id": "other"}'
+	says "$busy" blockdev-snapshot-sync '{"device": "virtio0", "snapshot-file": "x.qcow2"}'
+	says "$busy" block-export-del '{"id": "virtio0"}'
+	says "Job 'virtio0' in state 'running' cannot accept command verb 'complete'" \
+		job-complete '{"id": "virtio0"}'
+	says "Job 'virtio0' in state 'running' cannot accept command verb 'dismiss'" \
+		block-job-dismiss '{"id": "virtio0"}'
+	says "Can't resume a job that was not paused" job-resume '{"id": "virtio0"}'
+	execute job-pause '{"id": "virtio0"}' | is '. == {}'
+	wait_for 10 status_is virtio0 paused
+	says "Job is already paused" block-job-pause '{"device": "virtio0"}'
+	says "The block job for device 'virtio0' is currently paused" block-job-cancel \
+		'{"device": "virtio0"}'
+	at=$(execute query-block-jobs | jq '.[0].offset')
+	execute block-job-set-speed '{"device": "virtio0", "speed": 0}' | is '. == {}'
+	sleep 0.5
+	execute query-block-jobs | is ".[0] | .offset == $at and .paused and .speed == 0"
+	execute block-job-resume '{"device": "virtio0"}' | is '. == {}'
+	wait_for 60 status_is virtio0 pending
+	story virtio0 "created running paused running waiting pending BLOCK_JOB_PENDING"
+	layers_are "d.qcow2 c.qcow2 b.qcow2 a.qcow2"
+	execute job-finalize '{"id": "virtio0"}' | is '. == {}'
+	layers_are "d.qcow2 a.qcow2"
+	execute query-jobs | is '.[0] | .status == "concluded" and (has("error") | not)'
+	says "Job ID 'virtio0' already in use" block-stream '{"device": "virtio0"}'
+	says "Job 'virtio0' in state 'concluded' cannot accept command verb 'cancel'" \
+		job-cancel '{"id": "virtio0"}'
+	execute job-dismiss '{"id": "virtio0"}' | is '. == {}'
+	wait_for 10 status_is virtio0 null
+	no_jobs
+
+	: > "$scratch/events"
+	execute block-stream '{"device": "virtio0", "speed": 1}' | is '. == {}'
+	execute block-job-cancel '{"device": "virtio0"}' | is '. == {}'
+	wait_for 10 status_is virtio0 null
+	story virtio0 "created running aborting BLOCK_JOB_CANCELLED concluded null"
+	data_of BLOCK_JOB_CANCELLED | is '.offset < .len and .type == "stream"'
+	: > "$scratch/events"
+	execute block-commit '{"device": "virtio0", "job-id": "j"}' | is '. == {}'
+	wait_for 60 status_is j ready
+	execute block-job-cancel '{"device": "j"}' | is '. == {}'
+	wait_for 10 status_is j null
+	story j "created running ready BLOCK_JOB_READY ${completed#created running }"
+	ends "d.qcow2 a.qcow2" a.qcow2 b.qcow2 c.qcow2 d.qcow2
+}
+
+# --- errors below ---------------------------------------------------------------------------------
+
+# The base is on a disk that fails in one place.
+bad_base() {
+	fresh_dir tmpfs
+	cd "$dir"
+	qemu-img create -q -f qcow2 base.qcow2 16M
+	qemu-io -c "write -P 1 0 16M" base.qcow2 > /dev/null
+	dd if=base.qcow2 of=/dev/mapper/bad-base bs=64k oflag=direct conv=fsync status=none
+	qemu-img create -q -f qcow2 -b /dev/mapper/bad-base -F qcow2 a.qcow2 16M
+	start_with_a
+	watch_events
+	fail_at bad-base $((8 << 20)) 65536 error
+	execute block-stream '{"device": "virtio0", "on-error": "stop"}' | is '. == {}'
+	wait_for 20 status_is virtio0 paused
+	data_of BLOCK_JOB_ERROR | is '. == {"device": "virtio0", "operation": "read",
+		"action": "stop"}'
+	execute query-block-jobs | is '.[0] | .paused and ."io-status" == "failed" and
+		.status == "paused"'
+	fail_at bad-base
+	execute block-job-resume '{"device": "virtio0"}' | is '. == {}'
+	wait_for 20 status_is virtio0 null
+	story virtio0 "created running BLOCK_JOB_ERROR paused running ${completed#created running }"
+	layers_are "a.qcow2"
+
+	snapshot node-A b
+	qemu-img create -q -f qcow2 -b /dev/mapper/bad-base -F qcow2 c.qcow2 16M
+	execute blockdev-add '{"driver": "qcow2", "node-name": "node-X",
+		"file": {"driver": "file", "filename": "c.qcow2"}}' | is '. == {}'
+	execute block-export-add '{"type": "dm", "id": "x", "name": "x", "node-name": "node-X",
+		"writable": true}' | is '. == {}'
+	fail_at bad-base $((8 << 20)) 65536 error
+	execute block-stream '{"device": "x", "auto-dismiss": false}' | is '. == {}'
+	wait_for 20 status_is x concluded
+	story x "created running BLOCK_JOB_ERROR aborting BLOCK_JOB_COMPLETED concluded"
+	data_of BLOCK_JOB_COMPLETED | tail -n 1 | is '.error == "Input/output error"'
+	execute query-jobs | is '.[0] | .error == "Input/output error" and .status == "concluded"'
+	[ "$(layers_of x | wc -w)" = 2 ]
+	fail_at bad-base
+	quit_daemon
+	kill "$events"
+	for image in a b c; do clean $image.qcow2; done
+	cmp <(qemu-img convert -f qcow2 -O raw b.qcow2 /dev/stdout) \
+		<(qemu-img convert -f qcow2 -O raw base.qcow2 /dev/stdout)
+}
+
+# --- a daemon that is killed ----------------------------------------------------------------------
+
+killed() {
+	local n top=node-A low high rounds=${QCHAIN_KILLS:-8}
+
+	fresh_dir ext4
+	cd "$dir"
+	qemu-img create -q -f qcow2 a.qcow2 40M
+	qemu-io -c "write -P 1 16M 8M" a.qcow2 > /dev/null
+	start_with_a
+	start_load virtio0 8M
+	for n in $(seq "$rounds"); do
+		low=b$n high=c$n
+		snapshot "$top" $low
+		sleep 0.5
+		snapshot "node-${low^}" $high
+		case $((n % 4)) in
+		0)	execute block-stream "{\"device\": \"virtio0\", \"base-node\": \"node-A\"}" ;;
+		1)	execute block-commit "{\"device\": \"virtio0\", \"top-node\": \"node-${low^}\",
+				\"base-node\": \"node-A\"}" ;;
+		2)	execute block-stream "{\"device\": \"node-${low^}\", \"job-id\": \"virtio0\",
+				\"base-node\": \"node-A\"}" ;;
+		3)	execute block-commit "{\"device\": \"virtio0\", \"base-node\": \"node-A\"}" ;;
+		esac > "$scratch/answer" 2>&1 &
+		sleep "0.$(printf '%03d' $((RANDOM % 600)))"
+		kill -9 "$daemon"
+		wait "$daemon" 2> /dev/null || true
+		start_with_a
+		wait %% || true
+		if [ $((n % 4)) = 3 ]; then
+			wait_for 60 ready_or_none
+			execute block-job-complete '{"device": "virtio0"}' > /dev/null || true
+		fi
+		wait_for 60 no_jobs || { execute query-block-jobs; return 1; }
+		layers_are "$(layers_of virtio0)"
+		[ "$(dmsetup info -c --noheadings -o suspended,tables_loaded virtio0)" = Active:Live ]
+		[ "$(status_field virtio0 8)" = 0 ]
+		kill -0 "$load"
+		echo "# round $n: $(layers_of virtio0)"
+		# Back to A and one more, whatever came of it.
+		top=$(execute query-block | jq -r '.[0].inserted."node-name"')
+		[ "$top" = node-A ] || {
+			execute block-stream "{\"device\": \"$top\", \"job-id\": \"again\",
+				\"base-node\": \"node-A\"}" > /dev/null
+			wait_for 60 no_jobs
+			layers_are "$(basename "$(execute query-block |
+				jq -r '.[0].inserted.file')") a.qcow2"
+		}
+	done
+	end_load
+	qemu-io -r -f raw -c "read -P 1 16M 8M" -c "read -P 0 24M 16M" /dev/mapper/virtio0 |
+		fails grep "Pattern verification failed"
+	dd if=/dev/mapper/virtio0 of="$scratch/content" bs=1M iflag=direct status=none
+	low=$(layers_of virtio0)
+	quit_daemon
+	for n in $low; do
+		clean "$n"
+		unlocked "$n"
+	done
+	content "${low%% *}" "$scratch/content"
+}
+
+ready_or_none() {
+	execute query-jobs | jq -e '. == [] or .[0].status == "ready"' > /dev/null
+}
+
+echo "# seed $seed"
+plan 12
+modprobe dm-flakey || skip_all "there is no dm-flakey"
+place tmpfs
+place ext4
+bad_disk bad-base 32
+
+try_daemon "refusals" refusals
+fresh_dir ext4
+try_daemon "block-stream, case 1: everything into the active layer" operation '{
         "execute": "block-stream",
         "arguments": {
             "device": "node-D",
             "job-id": "job0"
         }
     }' "d.qcow2" a.qcow2 b.qcow2 c.qcow2 d.qcow2
+fresh_dir ext4
+try_daemon "block-stream, case 2: down to a base" operation '{ "execute": "block-stream",
+	"arguments": { "device": "node-D", "base-node": "node-A", "job-id": "job0" } }' \
+	"d.qcow2 a.qcow2" a.qcow2 b.qcow2 c.qcow2 d.qcow2
+fresh_dir ext4
+try_daemon "block-stream, case 3: into an intermediate layer" operation '{ "execute": "block-stream",
+	"arguments": { "device": "node-C", "base-node": "node-A", "job-id": "job0" } }' \
+	"d.qcow2 c.qcow2 a.qcow2" a.qcow2 b.qcow2 c.qcow2 d.qcow2
+fresh_dir ext4
+try_daemon "block-commit, case 1: one layer into the base" operation '{
+        "execute": "block-commit",
+        "arguments": {
+            "device": "node-D",
+            "job-id": "job0",
+            "top": "b.qcow2",
+            "base": "a.qcow2"
+        }
+    }' "d.qcow2 c.qcow2 a.qcow2" a.qcow2 c.qcow2 d.qcow2
+fresh_dir ext4
+try_daemon "block-commit, case 2: two layers into the base" operation '{ "execute": "block-commit",
+	"arguments": { "device": "node-D", "job-id": "job0", "top": "c.qcow2",
+	"base": "a.qcow2" } }' "d.qcow2 a.qcow2" a.qcow2 d.qcow2
+fresh_dir ext4
+try_daemon "block-commit, case 3: all into the base" active '{
+        "execute": "block-commit",
+        "arguments": {
+            "device": "node-D",
+            "job-id": "job0",
+            "top": "d.qcow2",
+            "base": "a.qcow2"
+        }
+    }' "a.qcow2" a.qcow2
+fresh_dir ext4
+try_daemon "block-commit, case 4: between intermediate layers" operation '{ "execute": "block-commit",
+	"arguments": { "device": "node-D", "job-id": "job0", "top": "c.qcow2",
+	"base": "b.qcow2" } }' "d.qcow2 b.qcow2 a.qcow2" a.qcow2 b.qcow2 d.qcow2
+fresh_dir ext4
+try_daemon "block-commit, case 5: the active layer into an intermediate one" active '{
+	"execute": "block-commit", "arguments": { "device": "node-D", "job-id": "job0",
+	"top": "d.qcow2", "base": "b.qcow2" } }' "b.qcow2 a.qcow2" a.qcow2 b.qcow2
+try_daemon "pause, speed, finalize, dismiss, cancel" steered
+try_daemon "errors below" bad_base
+try_daemon "a daemon that is killed" killed
+tail -n 20 "$scratch/daemon.log" | sed 's/^/# /'
