@@ -529,7 +529,7 @@ requests_of() {
 }
 
 truncate -s 1M k0.raw
-rounds=${QCHAIN_KILLS:-25}
+rounds=${QCHAIN_KILLS:-8}
 failed=
 done=0
 for n in $(seq 1 "$rounds"); do
