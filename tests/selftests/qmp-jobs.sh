@@ -325,8 +325,7 @@ bad_base() {
 	quit_daemon
 	kill "$events" 2> /dev/null || :		# it may have seen the end
 	for image in a b c; do clean $image.qcow2; done
-	cmp <(qemu-img convert -f qcow2 -O raw b.qcow2 /dev/stdout) \
-		<(qemu-img convert -f qcow2 -O raw base.qcow2 /dev/stdout)
+	qemu-img compare -q -f qcow2 -F qcow2 b.qcow2 base.qcow2
 }
 
 # --- a daemon that is killed ----------------------------------------------------------------------
