@@ -540,7 +540,7 @@ try "stream into a backing layer, version 2" streamed xfs 2 4 --depth 6 --versio
 try "commit one layer" committed tmpfs 1 2 --depth 4 --compression any
 try "commit all but the top layer" committed ext4 1 below --depth 5 --mixed-clusters --mixed-sizes
 try "commit into a raw base" committed xfs 1 below --depth 4 --raw-base --mixed-clusters
-try "commit, version 2" committed tmpfs 1 3 --depth 5 --version 2 --mixed-sizes
+try "commit, version 2" committed tmpfs 1 3 --depth 5 --version 2 --mixed-clusters
 try "commit, 512-byte clusters" \
 	committed tmpfs 1 2 --depth 3 --cluster 512 --size 2097152 --mixed-clusters
 try "commit, on disks" committed "disk disk-2 tmpfs" 1 2 --depth 3 --mixed-clusters
