@@ -93,7 +93,7 @@ chain_in() {
 # under_load COMMAND...: it runs beside random I/O, and both succeed.
 under_load() {
 	random_io --model "$model" --out "$model.new" --seed "$seed" --timeout 240 \
-		--cluster "$CLUSTER" --ops 40 --max-io 262144 /dev/mapper/qctest > "$scratch/out" &
+		--cluster "$CLUSTER" --ops 25 --max-io 262144 /dev/mapper/qctest > "$scratch/out" &
 	"$@"
 	wait $! || { cat "$scratch/out"; return 1; }
 	mv "$model.new" "$model"
@@ -103,7 +103,7 @@ under_load() {
 still_right() {
 	same_bytes "$model" /dev/mapper/qctest
 	random_io --model "$model" --out "$model.new" --seed "$((seed + 1))" --timeout 240 \
-		--cluster "$CLUSTER" --ops 20 /dev/mapper/qctest > "$scratch/out" ||
+		--cluster "$CLUSTER" --ops 10 /dev/mapper/qctest > "$scratch/out" ||
 		{ cat "$scratch/out"; return 1; }
 	mv "$model.new" "$model"
 	detach qctest
@@ -193,7 +193,7 @@ committed_active() {
 	attach qctest "$TABLE"
 	writable "$base"
 	random_io --model "$model" --out "$model.new" --seed "$seed" --timeout 240 \
-		--cluster "$CLUSTER" --ops 100 --max-io 262144 /dev/mapper/qctest > "$scratch/out" &
+		--cluster "$CLUSTER" --ops 60 --max-io 262144 /dev/mapper/qctest > "$scratch/out" &
 	load=$!
 	message job_start job0 commit 0 "$base"
 	fails message job_start job1 commit 0 "$base"
@@ -218,7 +218,7 @@ committed_active() {
 	ended_well
 	same_bytes "$model" /dev/mapper/qctest
 	random_io --model "$model" --out "$model.new" --seed "$((seed + 1))" --timeout 240 \
-		--cluster "$CLUSTER" --ops 20 /dev/mapper/qctest > "$scratch/out" ||
+		--cluster "$CLUSTER" --ops 10 /dev/mapper/qctest > "$scratch/out" ||
 		{ cat "$scratch/out"; return 1; }
 	detach qctest
 	clean "$TOP"
