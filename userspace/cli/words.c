@@ -11,14 +11,9 @@
 /* Returns false when @text is not one JSON value; @error says why. */
 static bool read_json(const char *text, struct json_object **value, struct qmp_error *error)
 {
-	struct json_stream *stream = json_stream_new(SIZE_MAX);
-	size_t len = strlen(text);
-	enum json_item item = json_stream_next(stream, &text, &len, value, error);
+	enum json_item item = json_stream_text(&text, value, error);
 
-	if (item == JSON_NOTHING)
-		item = json_stream_end(stream, value, error);
-	json_stream_free(stream);
-	if (item == JSON_VALUE && len) {
+	if (item == JSON_VALUE && *text) {
 		json_object_put(*value);
 		qmp_fail(error, "JSON parse error, more than one value");
 		return false;

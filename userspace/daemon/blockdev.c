@@ -83,13 +83,6 @@ static const char *writing_device(const struct node *node)
 	return NULL;
 }
 
-static bool in_chain(const struct node *top, const struct node *node)
-{
-	while (top && top != node)
-		top = top->backing.node;
-	return top;
-}
-
 static int change(struct node *node, const char *device, const char *backing, const char *format,
 		  struct qmp_error *error)
 {
@@ -130,7 +123,7 @@ static int run_change_backing(struct qmp_session *session, struct json_object *a
 	if (!node->header || (!node->backing.node && !node->header->backing))
 		return qmp_fail(error,
 				"not allowing backing file change on an image without a backing file");
-	if (!in_chain(top, node))
+	if (!node_in_chain(top, node))
 		return qmp_fail(error, "'%s' and image file are not in the same chain", device);
 	if (export_stopped && writing_device(node))
 		return qmp_fail(error, "'%s' is stopped; use cont first", device);

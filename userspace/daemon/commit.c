@@ -29,19 +29,12 @@ static struct node *find_root(const char *device, struct qmp_error *error)
 	return node;
 }
 
-static bool is_below(const struct node *top, const struct node *node)
-{
-	while (top && top != node)
-		top = top->backing.node;
-	return top;
-}
-
 /* In the chain from @top on. */
 static struct node *find_node(struct node *top, const char *name, struct qmp_error *error)
 {
 	struct node *node = node_lookup(NULL, name, error);
 
-	if (node && !is_below(top, node)) {
+	if (node && !node_in_chain(top, node)) {
 		qmp_fail(error, "'%s' is not in this backing file chain", name);
 		return NULL;
 	}

@@ -34,11 +34,6 @@ static const struct {
 	[QAPI_ANY] = { "any", "value" },
 };
 
-static void put(struct json_object *object, const char *member, const char *text)
-{
-	json_object_object_add(object, member, json_object_new_string(text));
-}
-
 static void put_features(struct json_object *object, const char *const *features)
 {
 	struct json_object *array;
@@ -55,8 +50,8 @@ static struct json_object *new_info(const char *name, const char *meta)
 {
 	struct json_object *info = json_object_new_object();
 
-	put(info, "name", name);
-	put(info, "meta-type", meta);
+	qapi_add_str(info, "name", name);
+	qapi_add_str(info, "meta-type", meta);
 	return info;
 }
 
@@ -112,7 +107,7 @@ static void put_type(struct types *types, struct json_object *object, const char
 {
 	struct type_name name;
 
-	put(object, member, name_of(types, type ? type : &empty, &name));
+	qapi_add_str(object, member, name_of(types, type ? type : &empty, &name));
 }
 
 static void add_enum(struct json_object *info, const struct qapi_type *type)
@@ -123,7 +118,7 @@ static void add_enum(struct json_object *info, const struct qapi_type *type)
 	for (const char *const *v = type->values; *v; v++) {
 		struct json_object *member = json_object_new_object();
 
-		put(member, "name", *v);
+		qapi_add_str(member, "name", *v);
 		json_object_array_add(members, member);
 		json_object_array_add(values, json_object_new_string(*v));
 	}
@@ -145,11 +140,11 @@ static void add_variants(struct types *types, struct json_object *info,
 {
 	struct json_object *array = json_object_new_array();
 
-	put(info, "tag", type->tag);
+	qapi_add_str(info, "tag", type->tag);
 	for (const char *const *v = tag->values; *v; v++) {
 		struct json_object *variant = json_object_new_object();
 
-		put(variant, "case", *v);
+		qapi_add_str(variant, "case", *v);
 		put_type(types, variant, "type", case_type(type, *v));
 		json_object_array_add(array, variant);
 	}
@@ -165,7 +160,7 @@ static void add_object(struct types *types, struct json_object *info,
 	for (const struct qapi_member *m = type->members; m && m->name; m++) {
 		struct json_object *member = json_object_new_object();
 
-		put(member, "name", m->name);
+		qapi_add_str(member, "name", m->name);
 		put_type(types, member, "type", m->type);
 		if (m->optional)
 			json_object_object_add(member, "default", NULL);
@@ -266,7 +261,7 @@ struct json_object *qapi_introspect(void)
 		if (!types.builtins[i])
 			continue;
 		info = new_info(builtins[i].name, "builtin");
-		put(info, "json-type", builtins[i].json);
+		qapi_add_str(info, "json-type", builtins[i].json);
 		json_object_array_add(types.array, info);
 	}
 	free(types.list);

@@ -217,21 +217,6 @@ static int run_set_speed(struct qmp_session *session, struct json_object *argume
 
 /* --- queries ---------------------------------------------------------------------------------- */
 
-static void add_str(struct json_object *object, const char *member, const char *value)
-{
-	json_object_object_add(object, member, json_object_new_string(value));
-}
-
-static void add_u64(struct json_object *object, const char *member, u64 value)
-{
-	json_object_object_add(object, member, json_object_new_uint64(value));
-}
-
-static void add_bool(struct json_object *object, const char *member, bool value)
-{
-	json_object_object_add(object, member, json_object_new_boolean(value));
-}
-
 static int run_query_jobs(struct qmp_session *session, struct json_object *arguments,
 			  struct json_object **result, struct qmp_error *error)
 {
@@ -245,13 +230,12 @@ static int run_query_jobs(struct qmp_session *session, struct json_object *argum
 		struct json_object *info = json_object_new_object();
 
 		job_refresh(job);
-		add_str(info, "id", job->id);
-		add_str(info, "type", job_type_name(job->type));
-		add_str(info, "status", job_status_name(job->status));
-		add_u64(info, "current-progress", job->offset);
-		add_u64(info, "total-progress", job->len);
-		if (job->error)
-			add_str(info, "error", job->error);
+		qapi_add_str(info, "id", job->id);
+		qapi_add_str(info, "type", job_type_name(job->type));
+		qapi_add_str(info, "status", job_status_name(job->status));
+		qapi_add_int(info, "current-progress", job->offset);
+		qapi_add_int(info, "total-progress", job->len);
+		qapi_add_str(info, "error", job->error);
 		json_object_array_add(*result, info);
 	}
 	return 0;
@@ -262,21 +246,20 @@ static struct json_object *block_job_info(struct job *job)
 	struct json_object *info = json_object_new_object();
 
 	job_refresh(job);
-	add_str(info, "type", job_type_name(job->type));
-	add_str(info, "device", job->id);
-	add_u64(info, "len", job->len);
-	add_u64(info, "offset", job->offset);
-	add_bool(info, "busy", job->status == JOB_RUNNING);
-	add_bool(info, "paused", job->user_paused);
-	add_u64(info, "speed", job->speed);
-	add_str(info, "io-status", !job->io_error ? "ok" :
+	qapi_add_str(info, "type", job_type_name(job->type));
+	qapi_add_str(info, "device", job->id);
+	qapi_add_int(info, "len", job->len);
+	qapi_add_int(info, "offset", job->offset);
+	qapi_add_bool(info, "busy", job->status == JOB_RUNNING);
+	qapi_add_bool(info, "paused", job->user_paused);
+	qapi_add_int(info, "speed", job->speed);
+	qapi_add_str(info, "io-status", !job->io_error ? "ok" :
 				   job->io_error == ENOSPC ? "nospace" : "failed");
-	add_bool(info, "ready", job->status == JOB_READY || job->status == JOB_STANDBY);
-	add_str(info, "status", job_status_name(job->status));
-	add_bool(info, "auto-finalize", job->auto_finalize);
-	add_bool(info, "auto-dismiss", job->auto_dismiss);
-	if (job->error)
-		add_str(info, "error", job->error);
+	qapi_add_bool(info, "ready", job->status == JOB_READY || job->status == JOB_STANDBY);
+	qapi_add_str(info, "status", job_status_name(job->status));
+	qapi_add_bool(info, "auto-finalize", job->auto_finalize);
+	qapi_add_bool(info, "auto-dismiss", job->auto_dismiss);
+	qapi_add_str(info, "error", job->error);
 	return info;
 }
 

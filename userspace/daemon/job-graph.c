@@ -13,19 +13,12 @@
 
 /* --- places in a chain ------------------------------------------------------------------------ */
 
-static bool in_chain(const struct node *top, const struct node *node)
-{
-	while (top && top != node)
-		top = top->backing.node;
-	return top;
-}
-
 struct export *job_graph_export(const struct node *node, struct qmp_error *error)
 {
 	struct export *export, *found = NULL;
 
 	TAILQ_FOREACH(export, &export_list, link) {
-		if (!in_chain(export->root.node, node))
+		if (!node_in_chain(export->root.node, node))
 			continue;
 		if (found) {
 			qmp_fail(error, "Node '%s' is used by export '%s' and by export '%s'",

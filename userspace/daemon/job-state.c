@@ -5,43 +5,27 @@
 #include "job.h"
 #include "log.h"
 
-static void add_str(struct json_object *object, const char *member, const char *value)
-{
-	if (value)
-		json_object_object_add(object, member, json_object_new_string(value));
-}
-
-static void add_bool(struct json_object *object, const char *member, bool value)
-{
-	json_object_object_add(object, member, json_object_new_boolean(value));
-}
-
-static void add_u64(struct json_object *object, const char *member, u64 value)
-{
-	json_object_object_add(object, member, json_object_new_uint64(value));
-}
-
 static struct json_object *job_state(const struct job *job)
 {
 	struct json_object *object = json_object_new_object();
 
-	add_str(object, "id", job->id);
-	add_str(object, "type", job_type_name(job->type));
-	add_bool(object, "auto-finalize", job->auto_finalize);
-	add_bool(object, "auto-dismiss", job->auto_dismiss);
-	add_u64(object, "speed", job->speed);
-	add_u64(object, "offset", job->offset);
-	add_u64(object, "len", job->len);
-	add_str(object, "error", job->error);
-	add_bool(object, "cancelled", job->cancelled);
-	add_bool(object, "concluded", job->status == JOB_CONCLUDED);
-	add_bool(object, "done", job->done);
-	add_str(object, "export", job->export);
-	add_str(object, "on-error", job->on_error);
-	add_str(object, "above", job->above ? job->above->name : NULL);
-	add_str(object, "below", job->below ? job->below->name : NULL);
-	add_str(object, "written", job->written ? job->written->name : NULL);
-	add_str(object, "backing-file", job->backing_file);
+	qapi_add_str(object, "id", job->id);
+	qapi_add_str(object, "type", job_type_name(job->type));
+	qapi_add_bool(object, "auto-finalize", job->auto_finalize);
+	qapi_add_bool(object, "auto-dismiss", job->auto_dismiss);
+	qapi_add_int(object, "speed", job->speed);
+	qapi_add_int(object, "offset", job->offset);
+	qapi_add_int(object, "len", job->len);
+	qapi_add_str(object, "error", job->error);
+	qapi_add_bool(object, "cancelled", job->cancelled);
+	qapi_add_bool(object, "concluded", job->status == JOB_CONCLUDED);
+	qapi_add_bool(object, "done", job->done);
+	qapi_add_str(object, "export", job->export);
+	qapi_add_str(object, "on-error", job->on_error);
+	qapi_add_str(object, "above", job->above ? job->above->name : NULL);
+	qapi_add_str(object, "below", job->below ? job->below->name : NULL);
+	qapi_add_str(object, "written", job->written ? job->written->name : NULL);
+	qapi_add_str(object, "backing-file", job->backing_file);
 	return object;
 }
 

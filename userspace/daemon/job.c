@@ -139,8 +139,8 @@ static void set_status(struct job *job, enum job_status status)
 		return;
 	job->status = status;
 	data = json_object_new_object();
-	json_object_object_add(data, "id", json_object_new_string(job->id));
-	json_object_object_add(data, "status", json_object_new_string(job_status_name(status)));
+	qapi_add_str(data, "id", job->id);
+	qapi_add_str(data, "status", job_status_name(status));
 	qmp_emit("JOB_STATUS_CHANGE", data);
 }
 
@@ -148,13 +148,13 @@ static void tell_progress(const struct job *job, const char *event)
 {
 	struct json_object *data = json_object_new_object();
 
-	json_object_object_add(data, "type", json_object_new_string(job_type_name(job->type)));
-	json_object_object_add(data, "device", json_object_new_string(job->id));
-	json_object_object_add(data, "len", json_object_new_uint64(job->len));
-	json_object_object_add(data, "offset", json_object_new_uint64(job->offset));
-	json_object_object_add(data, "speed", json_object_new_uint64(job->speed));
+	qapi_add_str(data, "type", job_type_name(job->type));
+	qapi_add_str(data, "device", job->id);
+	qapi_add_int(data, "len", job->len);
+	qapi_add_int(data, "offset", job->offset);
+	qapi_add_int(data, "speed", job->speed);
 	if (job->error && !strcmp(event, "BLOCK_JOB_COMPLETED"))
-		json_object_object_add(data, "error", json_object_new_string(job->error));
+		qapi_add_str(data, "error", job->error);
 	qmp_emit(event, data);
 }
 
@@ -162,8 +162,8 @@ static void tell_pending(const struct job *job)
 {
 	struct json_object *data = json_object_new_object();
 
-	json_object_object_add(data, "type", json_object_new_string(job_type_name(job->type)));
-	json_object_object_add(data, "id", json_object_new_string(job->id));
+	qapi_add_str(data, "type", job_type_name(job->type));
+	qapi_add_str(data, "id", job->id);
 	qmp_emit("BLOCK_JOB_PENDING", data);
 }
 
@@ -176,11 +176,10 @@ static void tell_error(struct job *job, int code, const char *action)
 		return;
 	job->error_told = true;
 	data = json_object_new_object();
-	json_object_object_add(data, "device", json_object_new_string(job->id));
+	qapi_add_str(data, "device", job->id);
 	/* The kernel does not say which it was; only to write can take space. */
-	json_object_object_add(data, "operation",
-			       json_object_new_string(code == ENOSPC ? "write" : "read"));
-	json_object_object_add(data, "action", json_object_new_string(action));
+	qapi_add_str(data, "operation", code == ENOSPC ? "write" : "read");
+	qapi_add_str(data, "action", action);
 	qmp_emit("BLOCK_JOB_ERROR", data);
 }
 

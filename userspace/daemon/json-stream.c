@@ -294,3 +294,16 @@ enum json_item json_stream_end(struct json_stream *stream, struct json_object **
 	begin_value(stream);
 	return bad(error, "JSON parse error, premature EOI");
 }
+
+enum json_item json_stream_text(const char **text, struct json_object **value,
+				struct qmp_error *error)
+{
+	struct json_stream *stream = json_stream_new(SIZE_MAX);
+	size_t len = strlen(*text);
+	enum json_item item = json_stream_next(stream, text, &len, value, error);
+
+	if (item == JSON_NOTHING)
+		item = json_stream_end(stream, value, error);
+	json_stream_free(stream);
+	return item;
+}

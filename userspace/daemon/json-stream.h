@@ -43,4 +43,8 @@ enum json_item json_stream_next(struct json_stream *stream, const char **data, s
 enum json_item json_stream_end(struct json_stream *stream, struct json_object **value,
 			       struct qmp_error *error);
 
+/* The value that begins a whole text; moves @text behind it. */
+enum json_item json_stream_text(const char **text, struct json_object **value,
+				struct qmp_error *error);
+
 #endif /* QCHAIN_JSON_STREAM_H */

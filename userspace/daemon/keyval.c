@@ -372,13 +372,8 @@ int keyval_convert(const struct qapi_type *type, struct json_object **value,
 
 static int parse_json(const char *text, struct json_object **object, struct qmp_error *error)
 {
-	struct json_stream *stream = json_stream_new(SIZE_MAX);
-	size_t len = strlen(text);
-	enum json_item item = json_stream_next(stream, &text, &len, object, error);
+	enum json_item item = json_stream_text(&text, object, error);
 
-	if (item == JSON_NOTHING)
-		item = json_stream_end(stream, object, error);
-	json_stream_free(stream);
 	if (item == JSON_VALUE && strspn(text, " \t\r\n") != strlen(text)) {
 		json_object_put(*object);
 		*object = NULL;

@@ -265,16 +265,24 @@ fail:
 	return NULL;
 }
 
+struct json_object *node_file_options(const char *path)
+{
+	struct json_object *file = json_object_new_object();
+	struct stat st;
+
+	qapi_add_str(file, "driver", stat(path, &st) == 0 && S_ISBLK(st.st_mode) ?
+				     "host_device" : "file");
+	qapi_add_str(file, "filename", path);
+	return file;
+}
+
 /* A definition of what the image says that it is backed by; NULL without, or on failure. */
 static int implied_backing(const struct node *node, struct json_object **options,
 			   struct qmp_error *error)
 {
 	CLEANUP_FREE char *path = NULL;
-	struct json_object *file;
 	enum qc_format format;
 	struct qc_error err;
-	struct stat st;
-	bool bdev;
 	int ret;
 
 	*options = NULL;
@@ -283,14 +291,9 @@ static int implied_backing(const struct node *node, struct json_object **options
 		return qmp_fail(error, "%s", err.text);
 	if (!ret)
 		return 0;
-	file = json_object_new_object();
 	*options = json_object_new_object();
-	bdev = stat(path, &st) == 0 && S_ISBLK(st.st_mode);
-	json_object_object_add(file, "driver",
-			       json_object_new_string(bdev ? "host_device" : "file"));
-	json_object_object_add(file, "filename", json_object_new_string(path));
-	json_object_object_add(*options, "driver", json_object_new_string(qc_format_name(format)));
-	json_object_object_add(*options, "file", file);
+	qapi_add_str(*options, "driver", qc_format_name(format));
+	json_object_object_add(*options, "file", node_file_options(path));
 	return 0;
 }
 

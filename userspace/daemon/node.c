@@ -59,6 +59,13 @@ int node_size(struct node *node, u64 *size, struct qmp_error *error)
 	return 0;
 }
 
+bool node_in_chain(const struct node *top, const struct node *node)
+{
+	while (top && top != node)
+		top = top->backing.node;
+	return top;
+}
+
 struct node *node_find(const char *name)
 {
 	struct node *node;

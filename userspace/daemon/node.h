@@ -90,6 +90,9 @@ const char *node_filename(const struct node *node);
 /* What the node shows, in bytes. */
 int node_size(struct node *node, u64 *size, struct qmp_error *error);
 
+/* Is @node @top, or among what @top is backed by? */
+bool node_in_chain(const struct node *top, const struct node *node);
+
 /* NULL when there is none. */
 struct node *node_find(const char *name);
 

@@ -142,6 +142,23 @@ int64_t qapi_get_int(struct json_object *object, const char *member, int64_t oth
 bool qapi_get_bool(struct json_object *object, const char *member, bool otherwise);
 bool qapi_has(struct json_object *object, const char *member);
 
+/* Give an object a member, which it has not yet; a string that is NULL is left out. */
+static inline void qapi_add_str(struct json_object *object, const char *member, const char *value)
+{
+	if (value)
+		json_object_object_add(object, member, json_object_new_string(value));
+}
+
+static inline void qapi_add_int(struct json_object *object, const char *member, uint64_t value)
+{
+	json_object_object_add(object, member, json_object_new_uint64(value));
+}
+
+static inline void qapi_add_bool(struct json_object *object, const char *member, bool value)
+{
+	json_object_object_add(object, member, json_object_new_boolean(value));
+}
+
 /* What query-qmp-schema answers: an array of SchemaInfo over everything the tables name. */
 struct json_object *qapi_introspect(void);
 

@@ -9,35 +9,20 @@
 #include "schema-block.h"
 #include "table.h"
 
-static void add_str(struct json_object *object, const char *member, const char *value)
-{
-	json_object_object_add(object, member, json_object_new_string(value));
-}
-
-static void add_int(struct json_object *object, const char *member, u64 value)
-{
-	json_object_object_add(object, member, json_object_new_uint64(value));
-}
-
-static void add_bool(struct json_object *object, const char *member, bool value)
-{
-	json_object_object_add(object, member, json_object_new_boolean(value));
-}
-
 static struct json_object *format_specific(const struct qc_header *h)
 {
 	struct json_object *specific = json_object_new_object();
 	struct json_object *data = json_object_new_object();
 
-	add_str(specific, "type", "qcow2");
-	add_str(data, "compat", h->version == 2 ? "0.10" : "1.1");
-	add_str(data, "compression-type", qc_compression_names[h->compression]);
+	qapi_add_str(specific, "type", "qcow2");
+	qapi_add_str(data, "compat", h->version == 2 ? "0.10" : "1.1");
+	qapi_add_str(data, "compression-type", qc_compression_names[h->compression]);
 	if (h->version >= 3) {
-		add_bool(data, "lazy-refcounts", h->compatible & QC_COMPAT_LAZY_REFCOUNTS);
-		add_bool(data, "corrupt", h->incompatible & QC_INCOMPAT_CORRUPT);
-		add_bool(data, "extended-l2", h->incompatible & QC_INCOMPAT_EXTENDED_L2);
+		qapi_add_bool(data, "lazy-refcounts", h->compatible & QC_COMPAT_LAZY_REFCOUNTS);
+		qapi_add_bool(data, "corrupt", h->incompatible & QC_INCOMPAT_CORRUPT);
+		qapi_add_bool(data, "extended-l2", h->incompatible & QC_INCOMPAT_EXTENDED_L2);
 	}
-	add_int(data, "refcount-bits", 1U << h->refcount_order);
+	qapi_add_int(data, "refcount-bits", 1U << h->refcount_order);
 	json_object_object_add(specific, "data", data);
 	return specific;
 }
@@ -47,15 +32,15 @@ static void add_header_info(struct json_object *info, const struct node *node)
 	const struct qc_header *h = node->header;
 	CLEANUP_FREE char *full = NULL;
 
-	add_int(info, "cluster-size", qc_cluster_size(h));
-	add_bool(info, "dirty-flag", h->incompatible & QC_INCOMPAT_DIRTY);
+	qapi_add_int(info, "cluster-size", qc_cluster_size(h));
+	qapi_add_bool(info, "dirty-flag", h->incompatible & QC_INCOMPAT_DIRTY);
 	if (h->backing) {
-		add_str(info, "backing-filename", h->backing);
+		qapi_add_str(info, "backing-filename", h->backing);
 		if (!qc_chain_resolve_name(node_filename(node), h->backing, &full, NULL))
-			add_str(info, "full-backing-filename", full);
+			qapi_add_str(info, "full-backing-filename", full);
 	}
 	if (h->backing_format)
-		add_str(info, "backing-filename-format", h->backing_format);
+		qapi_add_str(info, "backing-filename-format", h->backing_format);
 	json_object_object_add(info, "format-specific", format_specific(h));
 }
 
@@ -66,17 +51,17 @@ static struct json_object *image_info(struct node *node)
 	struct qmp_error ignored;
 	u64 size = 0, allocated;
 
-	add_str(info, "filename", protocol->filename);
-	add_str(info, "format", node_driver_name(node->driver));
+	qapi_add_str(info, "filename", protocol->filename);
+	qapi_add_str(info, "format", node_driver_name(node->driver));
 	/* A file that is not to be had any more has no size; the node is there all the same. */
 	node_size(node, &size, &ignored);
-	add_int(info, "virtual-size", size);
+	qapi_add_int(info, "virtual-size", size);
 	if (protocol->store && !qc_store_allocated(protocol->store, &allocated, NULL))
-		add_int(info, "actual-size", allocated);
+		qapi_add_int(info, "actual-size", allocated);
 	if (node->header)
 		add_header_info(info, node);
 	else
-		add_bool(info, "dirty-flag", false);
+		qapi_add_bool(info, "dirty-flag", false);
 	return info;
 }
 
@@ -108,23 +93,23 @@ static struct json_object *device_info(struct node *node, bool flat)
 	u64 depth;
 
 	image = image_infos(node, flat, &depth);
-	add_str(info, "file", node_filename(node));
-	add_str(info, "node-name", node->name);
-	add_bool(info, "ro", node->read_only);
-	add_str(info, "drv", node_driver_name(node->driver));
+	qapi_add_str(info, "file", node_filename(node));
+	qapi_add_str(info, "node-name", node->name);
+	qapi_add_bool(info, "ro", node->read_only);
+	qapi_add_str(info, "drv", node_driver_name(node->driver));
 	if (node->backing.node)
-		add_str(info, "backing_file", node_filename(node->backing.node));
-	add_int(info, "backing_file_depth", depth);
-	add_bool(info, "encrypted", false);
-	add_str(info, "detect_zeroes", "off");
+		qapi_add_str(info, "backing_file", node_filename(node->backing.node));
+	qapi_add_int(info, "backing_file_depth", depth);
+	qapi_add_bool(info, "encrypted", false);
+	qapi_add_str(info, "detect_zeroes", "off");
 	for (size_t i = 0; i < ARRAY_SIZE(limits); i++)
-		add_int(info, limits[i], 0);
+		qapi_add_int(info, limits[i], 0);
 	json_object_object_add(info, "image", image);
-	add_bool(cache, "writeback", true);
-	add_bool(cache, "direct", node->direct);
-	add_bool(cache, "no-flush", false);
+	qapi_add_bool(cache, "writeback", true);
+	qapi_add_bool(cache, "direct", node->direct);
+	qapi_add_bool(cache, "no-flush", false);
 	json_object_object_add(info, "cache", cache);
-	add_int(info, "write_threshold", 0);
+	qapi_add_int(info, "write_threshold", 0);
 	return info;
 }
 
@@ -168,12 +153,12 @@ static int run_block(struct qmp_session *session, struct json_object *arguments,
 	TAILQ_FOREACH(export, &export_list, link) {
 		struct json_object *info = json_object_new_object();
 
-		add_str(info, "device", export->id);
-		add_str(info, "type", "unknown");
-		add_bool(info, "removable", false);
-		add_bool(info, "locked", false);
+		qapi_add_str(info, "device", export->id);
+		qapi_add_str(info, "type", "unknown");
+		qapi_add_bool(info, "removable", false);
+		qapi_add_bool(info, "locked", false);
 		json_object_object_add(info, "inserted", device_info(export->root.node, false));
-		add_str(info, "io-status", io_status(export));
+		qapi_add_str(info, "io-status", io_status(export));
 		json_object_array_add(*result, info);
 	}
 	return 0;
@@ -240,12 +225,12 @@ static struct json_object *device_stats(const struct export *export)
 
 	read_stat(export, fields);
 	for (size_t i = 0; i < ARRAY_SIZE(counted); i++)
-		add_int(stats, counted[i].member, fields[counted[i].field] * counted[i].unit);
+		qapi_add_int(stats, counted[i].member, fields[counted[i].field] * counted[i].unit);
 	/* Nobody counts these. */
 	for (size_t i = 0; i < ARRAY_SIZE(none); i++)
-		add_int(stats, none[i], 0);
-	add_bool(stats, "account_invalid", false);
-	add_bool(stats, "account_failed", false);
+		qapi_add_int(stats, none[i], 0);
+	qapi_add_bool(stats, "account_invalid", false);
+	qapi_add_bool(stats, "account_failed", false);
 	json_object_object_add(stats, "timed_stats", json_object_new_array());
 	return stats;
 }
@@ -262,8 +247,8 @@ static int run_stats(struct qmp_session *session, struct json_object *arguments,
 	TAILQ_FOREACH(export, &export_list, link) {
 		struct json_object *info = json_object_new_object();
 
-		add_str(info, "device", export->id);
-		add_str(info, "node-name", export->root.node->name);
+		qapi_add_str(info, "device", export->id);
+		qapi_add_str(info, "node-name", export->root.node->name);
 		json_object_object_add(info, "stats", device_stats(export));
 		json_object_array_add(*result, info);
 	}

@@ -131,23 +131,15 @@ static struct node *open_overlay(const struct node *node, const char *filename, 
 				 struct qmp_error *error)
 {
 	CLEANUP_JSON struct json_object *options = json_object_new_object();
-	struct json_object *file = json_object_new_object();
 	struct json_object *cache = json_object_new_object();
-	struct stat st;
-	bool bdev = stat(filename, &st) == 0 && S_ISBLK(st.st_mode);
 
-	json_object_object_add(file, "driver",
-			       json_object_new_string(bdev ? "host_device" : "file"));
-	json_object_object_add(file, "filename", json_object_new_string(filename));
-	json_object_object_add(cache, "direct", json_object_new_boolean(node->direct));
-	json_object_object_add(options, "driver", json_object_new_string("qcow2"));
-	if (name)
-		json_object_object_add(options, "node-name", json_object_new_string(name));
-	json_object_object_add(options, "read-only", json_object_new_boolean(node->read_only));
-	json_object_object_add(options, "discard",
-			       json_object_new_string(node->discard ? "unmap" : "ignore"));
+	qapi_add_bool(cache, "direct", node->direct);
+	qapi_add_str(options, "driver", "qcow2");
+	qapi_add_str(options, "node-name", name);
+	qapi_add_bool(options, "read-only", node->read_only);
+	qapi_add_str(options, "discard", node->discard ? "unmap" : "ignore");
 	json_object_object_add(options, "cache", cache);
-	json_object_object_add(options, "file", file);
+	json_object_object_add(options, "file", node_file_options(filename));
 	json_object_object_add(options, "backing", NULL);
 	return node_open(options, error);
 }

@@ -32,43 +32,28 @@ bool state_restored(void)
 
 /* --- writing ---------------------------------------------------------------------------------- */
 
-static void add_str(struct json_object *object, const char *member, const char *value)
-{
-	json_object_object_add(object, member, json_object_new_string(value));
-}
-
-static void add_bool(struct json_object *object, const char *member, bool value)
-{
-	json_object_object_add(object, member, json_object_new_boolean(value));
-}
-
-static void add_u64(struct json_object *object, const char *member, u64 value)
-{
-	json_object_object_add(object, member, json_object_new_uint64(value));
-}
-
 static struct json_object *node_state(const struct node *node)
 {
 	struct json_object *object = json_object_new_object();
 
-	add_str(object, "name", node->name);
-	add_str(object, "driver", node_driver_name(node->driver));
-	add_bool(object, "owned", node->owned);
-	add_bool(object, "read-only", node->read_only);
-	add_bool(object, "discard", node->discard);
-	add_bool(object, "direct", node->direct);
+	qapi_add_str(object, "name", node->name);
+	qapi_add_str(object, "driver", node_driver_name(node->driver));
+	qapi_add_bool(object, "owned", node->owned);
+	qapi_add_bool(object, "read-only", node->read_only);
+	qapi_add_bool(object, "discard", node->discard);
+	qapi_add_bool(object, "direct", node->direct);
 	if (node_is_protocol(node)) {
-		add_str(object, "filename", node->filename);
-		add_str(object, "path", node->path);
-		add_bool(object, "locking", node->locking);
-		add_bool(object, "bdev", node->is_bdev);
-		add_u64(object, "dev", node->dev);
-		add_u64(object, "ino", node->ino);
+		qapi_add_str(object, "filename", node->filename);
+		qapi_add_str(object, "path", node->path);
+		qapi_add_bool(object, "locking", node->locking);
+		qapi_add_bool(object, "bdev", node->is_bdev);
+		qapi_add_int(object, "dev", node->dev);
+		qapi_add_int(object, "ino", node->ino);
 	} else {
-		add_str(object, "file", node->file.node->name);
+		qapi_add_str(object, "file", node->file.node->name);
 	}
 	if (node->backing.node)
-		add_str(object, "backing", node->backing.node->name);
+		qapi_add_str(object, "backing", node->backing.node->name);
 	return object;
 }
 
@@ -76,11 +61,11 @@ static struct json_object *export_state(const struct export *export)
 {
 	struct json_object *object = json_object_new_object();
 
-	add_str(object, "id", export->id);
-	add_str(object, "name", export->name);
-	add_bool(object, "writable", export->writable);
-	add_bool(object, "loaded", export->loaded);
-	add_str(object, "node", export->root.node->name);
+	qapi_add_str(object, "id", export->id);
+	qapi_add_str(object, "name", export->name);
+	qapi_add_bool(object, "writable", export->writable);
+	qapi_add_bool(object, "loaded", export->loaded);
+	qapi_add_str(object, "node", export->root.node->name);
 	return object;
 }
 
@@ -92,8 +77,8 @@ struct json_object *state_graph(void)
 	struct export *export;
 	struct node *node;
 
-	add_u64(graph, "last-number", node_last_number);
-	add_bool(graph, "stopped", export_stopped);
+	qapi_add_int(graph, "last-number", node_last_number);
+	qapi_add_bool(graph, "stopped", export_stopped);
 	TAILQ_FOREACH(node, &node_list, link)
 		json_object_array_add(nodes, node_state(node));
 	TAILQ_FOREACH(export, &export_list, link)
@@ -152,7 +137,7 @@ static int save(struct json_object *graph, struct json_object *next, struct json
 		return 0;
 	}
 	state = json_object_new_object();
-	add_u64(state, "version", VERSION);
+	qapi_add_int(state, "version", VERSION);
 	json_object_object_add(state, "graph", graph);
 	if (next)
 		json_object_object_add(state, "next", next);

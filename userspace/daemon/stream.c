@@ -6,13 +6,6 @@
 #include "schema-job.h"
 #include "stream.h"
 
-static bool is_below(const struct node *top, const struct node *node)
-{
-	while (top && top != node)
-		top = top->backing.node;
-	return top;
-}
-
 static int both(const char *a, const char *b, struct qmp_error *error)
 {
 	return qmp_fail(error, "'%s' and '%s' cannot be specified at the same time", a, b);
@@ -43,14 +36,14 @@ static int find_base(struct node *top, struct json_object *arguments, struct nod
 		*base = node_lookup(NULL, name, error);
 		if (!*base)
 			return -1;
-		return *base != top && is_below(top, *base) ? 0 :
+		return *base != top && node_in_chain(top, *base) ? 0 :
 		       qmp_fail(error, "Node '%s' is not a backing image of '%s'", name, device);
 	}
 	if (bottom) {
 		node = node_lookup(NULL, bottom, error);
 		if (!node)
 			return -1;
-		if (!is_below(top, node))
+		if (!node_in_chain(top, node))
 			return qmp_fail(error, "Node '%s' is not in a chain starting from '%s'",
 					bottom, device);
 		*base = node->backing.node;
