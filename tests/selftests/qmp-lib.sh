@@ -8,12 +8,32 @@ sock=$scratch/qmp.sock
 daemon=
 events=
 
-# start_daemon [OPTION]...: $daemon; it is ready when it answers.
-start_daemon() {
+# launch [OPTION]...: $daemon
+launch() {
 	qchaind --chardev "socket,id=m,path=$sock,server=on,wait=off" --monitor chardev=m "$@" \
 		2>> "$scratch/daemon.log" &
 	daemon=$!
-	qmp '{"execute": "query-version"}' > /dev/null
+}
+
+# It is ready when it answers.
+daemon_ready() {
+	wait_for 20 qmp '{"execute": "query-version"}' > /dev/null
+}
+
+start_daemon() {
+	launch "$@"
+	daemon_ready
+}
+
+# A client for all requests: to start one each time takes longer than what it asks for.
+start_client() {
+	local pipes
+
+	pipes=$(mktemp -d)	# not in $scratch, which would be busy to the end
+	mkfifo "$pipes/requests" "$pipes/answers"
+	exec 7<> "$pipes/requests" 8<> "$pipes/answers"
+	rm -r "$pipes"
+	qmp_client.py "$sock" --serve <&7 >&8 &
 }
 
 # watch_events: $scratch/events has them from here on.
@@ -24,9 +44,27 @@ watch_events() {
 	sleep 0.3
 }
 
-# qmp JSON...: what is returned.
+# qmp JSON...: what is returned, or the error. Not in two shells at once.
 qmp() {
-	qmp_client.py "$sock" "$@"
+	while [ $# -gt 0 ]; do
+		echo "${1//$'\n'/ }" >&7
+		answer || return
+		shift
+	done
+}
+
+# request COMMAND ARGUMENTS-JSON: without the wait for its answer.
+request() {
+	echo "{\"execute\": \"$1\", \"arguments\": ${2//$'\n'/ }}" >&7
+}
+
+# The next answer.
+answer() {
+	local answer
+
+	read -r answer <&8
+	echo "${answer#??}"
+	[ "${answer:0:1}" = + ]
 }
 
 # execute COMMAND [ARGUMENTS-JSON]
@@ -49,6 +87,18 @@ says() {
 	[ "${got#GenericError: }" = "$text" ] || { printf '# %s\n# not: %s\n' "$got" "$text"; return 1; }
 }
 
+# says_part TEXT COMMAND [ARGUMENTS-JSON]: is refused, with this among what it says.
+says_part() {
+	local text=$1 got
+
+	shift
+	if got=$(execute "$@"); then
+		echo "# $* succeeded, but must say: $text"
+		return 1
+	fi
+	[[ $got == *"$text"* ]] || { printf '# %s\n# without: %s\n' "$got" "$text"; return 1; }
+}
+
 # is FILTER: the result of the jq filter over the input is true.
 is() {
 	local input
@@ -57,12 +107,13 @@ is() {
 	jq -e "$1" > /dev/null <<< "$input" || { printf '# not %s:\n# %s\n' "$1" "$input"; return 1; }
 }
 
+# In the shell whose child the daemon is.
 quit_daemon() {
-	execute quit > /dev/null
+	execute quit > "$scratch/quit"
 	wait "$daemon"
 }
 
-# Verified writes all the time, until end_load; $load.
+# start_load NAME [SIZE]: verified writes all the time, until end_load; $load.
 start_load() {
 	rm -f "$scratch/stop"
 	(
@@ -96,3 +147,5 @@ unlocked() {
 layers_of() {
 	dmsetup table "$1" | tr ' ' '\n' | grep '^/' | xargs -n 1 basename | paste -sd ' '
 }
+
+start_client

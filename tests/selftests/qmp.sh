@@ -14,112 +14,12 @@ done
 mkdir -p /run/lock
 ulimit -n 65536
 
+. "$(dirname "$0")/qmp-lib.sh"
 at_exit cd /
-export QCHAIN_STATE=$scratch/state.json
-sock=$scratch/qmp.sock
-daemon=
-
-# launch [OPTION]...: $daemon
-launch() {
-	qchaind --chardev "socket,id=m,path=$sock,server=on,wait=off" --monitor chardev=m "$@" \
-		2>> "$scratch/daemon.log" &
-	daemon=$!
-}
-
-# The same, and it is ready.
-start_daemon() {
-	launch "$@"
-	wait_for 20 qmp '{"execute": "query-version"}' > /dev/null
-}
-
-# A client for all requests: to start one each time takes longer than what it asks for.
-pipes=$(mktemp -d)
-mkfifo "$pipes/requests" "$pipes/answers"
-exec 7<> "$pipes/requests" 8<> "$pipes/answers"
-rm -r "$pipes"
-qmp_client.py "$sock" --serve <&7 >&8 &
-
-# qmp JSON...: what is returned, or the error.
-qmp() {
-	local answer
-
-	while [ $# -gt 0 ]; do
-		echo "${1//$'\n'/ }" >&7
-		read -r answer <&8
-		echo "${answer#??}"
-		[ "${answer:0:1}" = + ] || return 1
-		shift
-	done
-}
-
-# execute COMMAND [ARGUMENTS-JSON]
-execute() {
-	local none='{}'
-
-	qmp "{\"execute\": \"$1\", \"arguments\": ${2:-$none}}"
-}
-
-# says TEXT COMMAND [ARGUMENTS-JSON]: is refused with exactly this.
-says() {
-	local text=$1 got
-
-	shift
-	if got=$(execute "$@"); then
-		echo "# $* succeeded, but must say: $text"
-		return 1
-	fi
-	[ "$got" = "GenericError: $text" ] || { printf '# %s\n# not: %s\n' "$got" "$text"; return 1; }
-}
-
-# says_part TEXT COMMAND [ARGUMENTS-JSON]: is refused, with this among what it says.
-says_part() {
-	local text=$1 got
-
-	shift
-	if got=$(execute "$@"); then
-		echo "# $* succeeded, but must say: $text"
-		return 1
-	fi
-	[[ $got == *"$text"* ]] || { printf '# %s\n# without: %s\n' "$got" "$text"; return 1; }
-}
-
-# is FILTER: the result of the jq filter over the input is true.
-is() {
-	local input
-
-	input=$(cat)
-	jq -e "$1" > /dev/null <<< "$input" || { printf '# not %s:\n# %s\n' "$1" "$input"; return 1; }
-}
-
-# In this shell, whose child the daemon is.
-quit_daemon() {
-	execute quit > "$scratch/quit" || return
-	wait "$daemon"
-}
 
 check_quit() {
 	quit_daemon
 	check "quit takes down all" test $? = 0
-}
-
-# start_load NAME SIZE: verified writes all the time, until check_load; $load.
-start_load() {
-	rm -f "$scratch/stop"
-	(
-		n=0
-		while [ ! -e "$scratch/stop" ]; do
-			n=$((n + 1))
-			fio --name=load --filename="/dev/mapper/$1" --direct=1 --ioengine=libaio \
-				--iodepth=8 --rw=randwrite --bsrange=4k-64k --size="$2" \
-				--randseed=$((seed + n)) --allrandrepeat=1 --verify=crc32c \
-				--verify_fatal=1 --fsync=32 > "$scratch/fio.log" 2>&1 || {
-				sed 's/^/# /' "$scratch/fio.log"
-				exit 1
-			}
-		done
-		echo "# $n rounds of fio"
-	) &
-	load=$!
 }
 
 load_runs() {
@@ -127,19 +27,13 @@ load_runs() {
 }
 
 check_load() {
-	touch "$scratch/stop"
-	wait "$load"
+	end_load
 	check "no byte was lost" test $? = 0
 }
 
 snapshot_sync() {
 	execute blockdev-snapshot-sync "{\"node-name\": \"$1\", \"snapshot-file\": \"$2\",
 		\"format\": \"qcow2\", \"snapshot-node-name\": \"$3\"}"
-}
-
-# QEMU can have the image for writing: nobody holds a lock any more.
-unlocked() {
-	qemu-io -f qcow2 -c "read 0 512" "$1" > /dev/null
 }
 
 top_layer() {
@@ -156,8 +50,7 @@ qemu-io -c "write -q -P 165 24M 8M" a.qcow2
 start_daemon --blockdev \
 	node-name=node-A,driver=qcow2,file.driver=file,file.node-name=file,file.filename=./a.qcow2 \
 	--export type=dm,id=virtio0,node-name=node-A,name=virtio0,writable=on
-qmp_client.py "$sock" --events > "$scratch/events" &
-events=$!
+watch_events
 check "the device is there" test -b /dev/mapper/virtio0
 check_fails "QEMU cannot write to the image" qemu-io -f qcow2 -c "write 0 512" a.qcow2
 start_load virtio0 24M
@@ -342,7 +235,11 @@ backing_changed() {
 try "change-backing-file" backing_changed
 
 check_load
-qemu-io -r -f raw -c "read -P 165 28M 4M" /dev/mapper/virtio0 > /dev/null
+written_before() {
+	qemu-io -r -f raw -c "read -P 165 28M 4M" /dev/mapper/virtio0 |
+		fails grep "Pattern verification failed"
+}
+try "what was in the image before is there" written_before
 dd if=/dev/mapper/virtio0 of="$scratch/content" bs=1M iflag=direct status=none
 
 deleted() {
@@ -475,19 +372,13 @@ fresh_dir ext4
 cd "$dir" || exit
 qemu-img create -q -f qcow2 k0.qcow2 32M
 qemu-img create -q -f qcow2 l0.qcow2 32M
-launch_killed() {
-	launch --blockdev driver=qcow2,node-name=k,file.driver=file,file.filename=k0.qcow2 \
-		--export type=dm,id=dk,node-name=k,name=dk,writable=on \
-		--blockdev driver=qcow2,node-name=l,file.driver=file,file.filename=l0.qcow2 \
-		--export type=dm,id=dl,node-name=l,name=dl,writable=on
-}
-
-start_killed() {
-	launch_killed
-	wait_for 20 qmp '{"execute": "query-version"}' > /dev/null
-}
-
-start_killed
+two_devices=(
+	--blockdev driver=qcow2,node-name=k,file.driver=file,file.filename=k0.qcow2
+	--export type=dm,id=dk,node-name=k,name=dk,writable=on
+	--blockdev driver=qcow2,node-name=l,file.driver=file,file.filename=l0.qcow2
+	--export type=dm,id=dl,node-name=l,name=dl,writable=on
+)
+start_daemon "${two_devices[@]}"
 start_load dk 4M
 
 # The layers that the daemon knows are those that the kernel has.
@@ -537,11 +428,10 @@ for n in $(seq 1 "$rounds"); do
 	sleep "0.$(printf '%03d' $((RANDOM % 250)))"
 	kill -9 "$daemon"
 	wait "$daemon" 2> /dev/null
-	launch_killed
+	launch "${two_devices[@]}"
 	# What the dead one did not answer is lost; what came after is the new one's.
 	for request in $(requests_of "$n" | tr -d ' '); do
-		read -r answer <&8
-		[ "${answer:0:1}" != + ] || done=$((done + 1))
+		! answer > /dev/null || done=$((done + 1))
 	done
 	wait_for 20 qmp '{"execute": "cont"}' > /dev/null || { failed="round $n: no answer"; break; }
 	qmp '{"execute": "block-export-del", "arguments": {"id": "dn"}}' > /dev/null
@@ -575,12 +465,12 @@ survived() {
 try "the chain is whole" survived
 
 kept() {
-	start_killed
+	start_daemon "${two_devices[@]}"
 	execute quit '{"keep": true}' > /dev/null
 	wait_for 20 fails kill -0 "$daemon"
 	[ -b /dev/mapper/dk ]
 	fails qemu-io -f qcow2 -c "write 0 512" k0.qcow2
-	start_killed
+	start_daemon "${two_devices[@]}"
 	agrees
 	execute quit > /dev/null
 	wait_for 20 fails kill -0 "$daemon"
