@@ -458,27 +458,36 @@ int qc_writer_open(struct qc_image *image)
 	return error;
 }
 
+int qc_writer_write_back(struct qc_image *image)
+{
+	int error = qc_commit_quiesce(image);
+	u64 end;
+
+	if (error || READ_ONCE(image->corrupt))
+		return error;
+	end = qc_refcount_end(image) << image->cluster_bits;
+	error = qc_store_truncate(image->store, end);
+	if (error)
+		qc_warn("cannot cut an image's file back: error %d", error);
+	return 0;
+}
+
 void qc_writer_close(struct qc_image *image)
 {
 	struct qc_freed *freed, *next;
-	int error;
+	int error = 0;
 
 	/* From here on nobody but us and released batches changes anything. */
 	mutex_lock(&image->lock);
 	image->closing = true;
 	mutex_unlock(&image->lock);
-	error = qc_commit_quiesce(image);
+	if (!image->released)
+		error = qc_writer_write_back(image);
 	cancel_delayed_work_sync(&image->commit_work);
 	wait_event(image->batches_wait, !atomic_read(&image->batches));
-	if (error) {
+	if (error)
 		qc_err("image on %u:%u inode %llu was not written back: error %d; check it",
 		       MAJOR(image->id.dev), MINOR(image->id.dev), image->id.ino, error);
-	} else if (!READ_ONCE(image->corrupt)) {
-		error = qc_store_truncate(image->store,
-					  qc_refcount_end(image) << image->cluster_bits);
-		if (error)
-			qc_warn("cannot cut an image's file back: error %d", error);
-	}
 
 	srcu_barrier(image->in_flight);
 	list_for_each_entry_safe(freed, next, &image->freed, list)

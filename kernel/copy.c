@@ -242,22 +242,28 @@ static int gather_old(struct gather *g, struct qc_chain *chain, u64 pos, u64 len
 	return error;
 }
 
-/*
- * Write whole host clusters, those of the guest's [@start, @end): old bytes around
- * [@pos, @pos + @len), new ones there.
- */
-static int fill_clusters(struct qc_chain *chain, u64 host, bool fresh, u64 start, u64 end, u64 pos,
-			 u64 len, const struct bio_vec *bvec, struct bvec_iter iter)
+/* Clusters of the guest, and the run of host clusters that they get. */
+struct place {
+	u64 first, count;
+	u64 host;
+	bool fresh;		/* it reads as zeroes */
+};
+
+/* Write all of the host clusters: new bytes at [@pos, @pos + @len), old ones around them. */
+static int fill_clusters(struct qc_chain *chain, const struct place *place, u64 pos, u64 len,
+			 const struct bio_vec *bvec, struct bvec_iter iter)
 {
 	struct qc_image *top = chain->top;
+	u64 start = place->first << top->cluster_bits;
+	u64 end = start + (place->count << top->cluster_bits);
 	struct gather *g = mempool_alloc(&chain->gathers, GFP_NOIO);
 	int token = qc_in_flight_enter(top->in_flight);
 	int error;
 
 	g->chain = chain;
 	g->store = top->store;
-	g->pos = host;
-	g->skip_zeroes = fresh;
+	g->pos = place->host;
+	g->skip_zeroes = place->fresh;
 	g->len = 0;
 	g->nr = 0;
 	g->pages_used = 0;
@@ -276,6 +282,24 @@ static int fill_clusters(struct qc_chain *chain, u64 host, bool fresh, u64 start
 	return error;
 }
 
+/* fill_clusters(), and the guest clusters show them.  What is allocated and not shown is freed. */
+static int fill_and_map(struct qc_chain *chain, const struct place *place, bool allocated, u64 pos,
+			u64 len, const struct bio_vec *bvec, struct bvec_iter iter)
+{
+	struct qc_image *top = chain->top;
+	u64 mapped = 0;
+	int error;
+
+	error = fill_clusters(chain, place, pos, len, bvec, iter);
+	if (!error)
+		error = qc_l2_change(top, QC_L2_MAP, place->first, place->count, place->host,
+				     false, &mapped);
+	if (error && allocated)
+		qc_alloc_undo(top, place->host + (mapped << top->cluster_bits),
+			      place->count - mapped);
+	return error;
+}
+
 /*
  * Write into clusters that need a new place (or have a preallocated one); range-locked.
  * @len returns how much was written.
@@ -284,30 +308,21 @@ static int write_new(struct qc_chain *chain, const struct qc_extent *extent, u64
 		     const struct bio_vec *bvec, struct bvec_iter iter)
 {
 	struct qc_image *top = chain->top;
-	u64 first = pos >> top->cluster_bits;
-	u64 count = ((pos + *len - 1) >> top->cluster_bits) - first + 1;
-	u64 host, mapped = 0;
-	bool fresh = false, keep = false;
-	int error = 0;
+	/* A zero cluster may have a host cluster of its own. */
+	bool allocate = extent->kind != QC_EXTENT_ZERO || !extent->in_place;
+	struct place place = { .first = pos >> top->cluster_bits, .count = 1 };
+	int error;
 
-	if (extent->kind == QC_EXTENT_ZERO && extent->in_place) {
-		/* A zero cluster with a host cluster of its own. */
-		keep = true;
-		count = 1;
-		host = extent->entry & QCOW2_OFFSET_MASK;
+	if (allocate) {
+		place.count = ((pos + *len - 1) >> top->cluster_bits) - place.first + 1;
+		error = qc_alloc_data(top, &place.count, &place.host, &place.fresh);
+		if (error)
+			return error;
 	} else {
-		error = qc_alloc_data(top, &count, &host, &fresh);
+		place.host = extent->entry & QCOW2_OFFSET_MASK;
 	}
-	if (error)
-		return error;
-	*len = min(*len, ((first + count) << top->cluster_bits) - pos);
-	error = fill_clusters(chain, host, fresh, first << top->cluster_bits,
-			      round_up(pos + *len, qc_cluster_size(top)), pos, *len, bvec, iter);
-	if (!error)
-		error = qc_l2_change(top, QC_L2_MAP, first, count, host, false, &mapped);
-	if (error && !keep)
-		qc_alloc_undo(top, host + (mapped << top->cluster_bits), count - mapped);
-	return error;
+	*len = min(*len, ((place.first + place.count) << top->cluster_bits) - pos);
+	return fill_and_map(chain, &place, allocate, pos, *len, bvec, iter);
 }
 
 /* Where the data is already: just write. */
@@ -491,22 +506,15 @@ int qc_chain_zero(struct qc_chain *chain, u64 pos, u64 len, bool keep)
 /* Clusters of the backing's bytes for unallocated ones; range-locked. */
 static int pull_data(struct qc_chain *chain, u64 first, u64 *count)
 {
-	struct qc_image *top = chain->top;
-	u64 start = first << top->cluster_bits, end, host, mapped = 0;
+	struct place place = { .first = first, .count = *count };
 	struct bvec_iter none = {};
-	bool fresh;
 	int error;
 
-	error = qc_alloc_data(top, count, &host, &fresh);
+	error = qc_alloc_data(chain->top, &place.count, &place.host, &place.fresh);
 	if (error)
 		return error;
-	end = (first + *count) << top->cluster_bits;
-	error = fill_clusters(chain, host, fresh, start, end, end, 0, NULL, none);
-	if (!error)
-		error = qc_l2_change(top, QC_L2_MAP, first, *count, host, false, &mapped);
-	if (error)
-		qc_alloc_undo(top, host + (mapped << top->cluster_bits), *count - mapped);
-	return error;
+	*count = place.count;
+	return fill_and_map(chain, &place, true, first << chain->top->cluster_bits, 0, NULL, none);
 }
 
 /* Zero clusters for unallocated ones, or clusters full of zeroes where there are none. */

@@ -35,6 +35,8 @@ static void count_work(struct work_struct *work)
 
 void qc_count_start(struct qc_image *image)
 {
+	if (READ_ONCE(image->released))
+		return;
 	if (READ_ONCE(image->used.cursor) != U64_MAX || READ_ONCE(image->mapped.cursor) != U64_MAX)
 		queue_work(image->wq, &image->count_work);
 }

@@ -31,6 +31,7 @@ struct qc_device {
 
 	/* job.c, see job.h; the list under mutex */
 	struct mutex mutex;
+	bool quiet;			/* suspended, with everything written back */
 	struct list_head jobs;		/* in the order of their start */
 	unsigned int nr_jobs;
 	struct workqueue_struct *wq;

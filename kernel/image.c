@@ -310,7 +310,7 @@ void qc_image_corrupt(struct qc_image *image, const char *what, u64 pos)
 		return;
 	qc_err("image on %u:%u inode %llu is corrupt: %s at offset %#llx",
 	       MAJOR(image->id.dev), MINOR(image->id.dev), image->id.ino, what, pos);
-	if (image->writable)
+	if (image->writable && !READ_ONCE(image->released))
 		queue_work(image->wq, &image->corrupt_work);
 }
 
@@ -417,7 +417,7 @@ static struct qc_image *registry_find(const struct qc_store_id *id)
 	struct qc_image *image;
 
 	list_for_each_entry(image, &registry, list)
-		if (image->id.dev == id->dev && image->id.ino == id->ino)
+		if (qc_store_id_equal(&image->id, id))
 			return image;
 	return NULL;
 }
@@ -431,6 +431,9 @@ static int may_share(struct qc_image *image, enum qc_format format, bool writabl
 		return -EBUSY;
 	*error = "image is attached for writing by another device";
 	if (image->writable && image->writer != device)
+		return -EBUSY;
+	*error = "image is released by another device, to be edited";
+	if (image->released && !image->writable && image->reader != device)
 		return -EBUSY;
 	*error = "image is in use read-only by another device, and cannot be written";
 	if (writable && !image->writable && image->reader != device)
@@ -464,7 +467,7 @@ struct qc_image *qc_image_open(enum qc_format format, const char *name, bool wri
 	}
 	if (image)
 		r = may_share(image, format, writable, device, error);
-	if (image && !r && writable && !image->writable) {
+	if (image && !r && (image->released || (writable && !image->writable))) {
 		/* The second one lies before the first in the list. */
 		again = image;
 		image = NULL;
@@ -495,6 +498,8 @@ struct qc_image *qc_image_open(enum qc_format format, const char *name, bool wri
 	}
 	if (store)
 		qc_store_adopt_held(image->store, store);
+	if (again)
+		qc_store_adopt_held(image->store, again->store);
 	mutex_unlock(&registry_lock);
 	if (store)
 		qc_store_put(store);
@@ -507,18 +512,55 @@ struct qc_image *qc_image_open(enum qc_format format, const char *name, bool wri
 	return image;
 }
 
+/* All objects of an image, or none: it may have been opened for a table not in use yet. */
+static int mark_released(const struct qc_image *image, const struct qc_device *device,
+			 bool released)
+{
+	struct qc_image *other;
+	int error = 0;
+
+	mutex_lock(&registry_lock);
+	list_for_each_entry(other, &registry, list)
+		if (qc_store_id_equal(&other->id, &image->id) &&
+		    device != (other->writable ? other->writer : other->reader))
+			error = -EBUSY;
+	list_for_each_entry(other, &registry, list)
+		if (!error && qc_store_id_equal(&other->id, &image->id))
+			WRITE_ONCE(other->released, released);
+	mutex_unlock(&registry_lock);
+	return error;
+}
+
+int qc_image_release(struct qc_image *image, const struct qc_device *device)
+{
+	bool again = image->released;
+	int error = mark_released(image, device, true);
+
+	/* What somebody has edited since the first time must not be cut. */
+	if (error || again)
+		return error;
+	error = image->wq ? qc_writer_write_back(image) : qc_commit(image);
+	if (error)
+		mark_released(image, device, false);
+	return error;
+}
+
 /*
  * The last reference is gone: nothing is in flight and nobody can find the image.  Work
  * that it still has is through when its queue is destroyed.
  */
 static void image_close(struct kref *kref)
 {
-	struct qc_image *image = container_of(kref, struct qc_image, kref);
+	struct qc_image *image = container_of(kref, struct qc_image, kref), *first;
 
 	if (image->wq)
 		qc_writer_close(image);
 	mutex_lock(&registry_lock);
 	list_del(&image->list);
+	/* A table was loaded and not used: what was there before keeps the locks. */
+	first = registry_find(&image->id);
+	if (first)
+		qc_store_adopt_held(first->store, image->store);
 	registry_changed();
 	mutex_unlock(&registry_lock);
 	image_free(image);

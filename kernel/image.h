@@ -147,6 +147,7 @@ struct qc_image {
 	bool busy;			/* being opened: not to be used yet */
 	struct qc_device *writer;	/* the device that may write; a reference */
 	struct qc_device *reader;	/* not written: the only device that has it, or NULL */
+	bool released;			/* see qc_image_release(); changed under registry_lock */
 
 	struct qc_cache cache;		/* by store position >> block_bits */
 
@@ -226,8 +227,9 @@ static inline unsigned int qc_block_entry_bits(const struct qc_image *image)
 /*
  * qc_image_open - find or open the image that @name (see qc_store_open()) names.
  * @device: whose table wants it; with @writable it becomes the one device that may write.
- * An image that only this device has, read-only, is opened a second time: the table in use goes on
- * with the first, which is closed with it.  Nobody may change the image before.
+ * An image that only this device has, read-only, is opened a second time for writing: the table in
+ * use goes on with the first, which is closed with it.  Nobody may change the image before.
+ * One that was released is opened again, too.
  * @top: the L1 table is wanted in memory.
  * @error: set to a sentence on failure.
  *
@@ -236,7 +238,7 @@ static inline unsigned int qc_block_entry_bits(const struct qc_image *image)
  * Errors: those of qc_store_open(), -EINVAL (not a valid image), -EOPNOTSUPP (a feature),
  * -EUCLEAN (dirty or corrupt, and @writable), -EBUSY (another device writes it, or reads
  * what is to be written), -ENOMEM.
- * Process context, sleeps; GFP_KERNEL, so not while a device of this module is suspended.
+ * Process context, sleeps; in a memalloc_noio section, as the device may be suspended.
  */
 struct qc_image *qc_image_open(enum qc_format format, const char *name, bool writable, bool top,
 			       struct qc_device *device, char **error);
@@ -251,8 +253,18 @@ static inline struct qc_image *qc_image_get(struct qc_image *image)
 /* The same image, perhaps opened twice (see qc_image_open()).  Any context. */
 static inline bool qc_image_same(const struct qc_image *a, const struct qc_image *b)
 {
-	return a->format == b->format && a->id.dev == b->id.dev && a->id.ino == b->id.ino;
+	return a->format == b->format && qc_store_id_equal(&a->id, &b->id);
 }
+
+/*
+ * qc_image_release - let user space edit the metadata of an image whose device is suspended.
+ * Everything is written back, the file is cut to its last used cluster, and nothing is written any
+ * more through @image, which must not be used again.  Tables loaded from now on open it
+ * anew, and check it as they did the first time.
+ * 0, -EBUSY (another device has it, too), or what writing back said: then nothing has changed.
+ * Process context, sleeps; under @device->mutex, in a memalloc_noio section.
+ */
+int qc_image_release(struct qc_image *image, const struct qc_device *device);
 
 /*
  * qc_image_put - drop a reference; the last one writes everything back, truncates the
@@ -414,9 +426,11 @@ void qc_count_init(struct qc_image *image);
 
 /*
  * Make an image writable; and, when nothing is in flight any more, write everything back,
- * release what was freed and truncate the file.  Process context, sleep.
+ * release what was freed and truncate the file: for now (0, or what the store said), or, unless
+ * it was released, for the end.  Process context, sleep.
  */
 int qc_writer_open(struct qc_image *image);
+int qc_writer_write_back(struct qc_image *image);
 void qc_writer_close(struct qc_image *image);
 
 /* Enter a changed block into its list.  Call qc_block_shadow() before the change.  Under lock. */

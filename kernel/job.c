@@ -93,12 +93,10 @@ struct qc_job {
 
 static void raise_event(struct qc_device *device)
 {
-	unsigned long flags;
-
-	spin_lock_irqsave(&device->lock, flags);
+	spin_lock(&device->lock);
 	if (device->target)
 		queue_work(device->target->wq, &device->target->event);
-	spin_unlock_irqrestore(&device->lock, flags);
+	spin_unlock(&device->lock);
 }
 
 /* ---- kinds ---- */
@@ -134,6 +132,12 @@ static const struct job_kind kinds[] = {
 };
 
 /* ---- binding to a table ---- */
+
+/* The layer that is written, by its number in the table. */
+static unsigned int written_layer(const struct qc_job *job)
+{
+	return job->kind->buffered ? job->base : job->top;
+}
 
 /* Layers @from to @to - 1 of a table, NULL when that is none. */
 static struct qc_backing *layers_get(const struct qc_target *target, unsigned int from,
@@ -173,7 +177,7 @@ static void job_unbind(struct qc_job *job)
 /* Take the images of a table; the old ones, if any, are let go.  On failure nothing is held. */
 static int job_bind(struct qc_job *job, const struct qc_target *target)
 {
-	unsigned int written = job->kind->buffered ? job->base : job->top;
+	unsigned int written = written_layer(job);
 	struct qc_backing *backing, *source = NULL;
 	struct qc_image *image = qc_image_get(qc_target_layer(target, written));
 
@@ -194,7 +198,7 @@ static int job_bind(struct qc_job *job, const struct qc_target *target)
 /* Layer @i of the table that the job is bound to, from its top on. */
 static struct qc_image *job_layer(const struct qc_job *job, unsigned int i)
 {
-	unsigned int written = job->source ? job->base : job->top;
+	unsigned int written = written_layer(job);
 
 	if (i < written)
 		return qc_backing_layer(job->source, i - job->top);
@@ -223,7 +227,7 @@ static int job_rebind(struct qc_job *job, const struct qc_target *target)
 			return -ESTALE;
 		again |= job_layer(job, i) != qc_target_layer(target, i);
 	}
-	if (!test_bit(job->source ? job->base : job->top, target->writable))
+	if (!test_bit(written_layer(job), target->writable))
 		return -EROFS;
 	if (!again)
 		return 0;
@@ -237,17 +241,16 @@ static int job_rebind(struct qc_job *job, const struct qc_target *target)
 static int copy_some(struct qc_job *job, struct lane *lane)
 {
 	u64 len = lane->end - lane->pos;
-	unsigned long flags;
 	int error = qc_commit_throttle(job->chain.top);
 
 	if (!error)
 		error = job->kind->copy(lane, &len);
 	if (error)
 		return error;
-	spin_lock_irqsave(&job->device->lock, flags);
+	spin_lock(&job->device->lock);
 	lane->pos += len;
 	job->done += len;
-	spin_unlock_irqrestore(&job->device->lock, flags);
+	spin_unlock(&job->device->lock);
 	return 0;
 }
 
@@ -263,10 +266,10 @@ static void job_end(struct qc_job *job)
 		error = qc_commit(job->chain.top);
 	job_unbind(job);
 
-	spin_lock_irq(&device->lock);
+	spin_lock(&device->lock);
 	job->error = job->error ?: error;
 	job->state = JOB_ENDED;
-	spin_unlock_irq(&device->lock);
+	spin_unlock(&device->lock);
 	wake_up_all(&device->ended);
 	raise_event(device);
 }
@@ -294,11 +297,10 @@ static bool take_end(struct qc_job *job)
 static void mirror_failed(struct qc_mirror *mirror, int error)
 {
 	struct qc_job *job = container_of(mirror, struct qc_job, mirror);
-	unsigned long flags;
 
-	spin_lock_irqsave(&job->device->lock, flags);
+	spin_lock(&job->device->lock);
 	job_ending(job, error);
-	spin_unlock_irqrestore(&job->device->lock, flags);
+	spin_unlock(&job->device->lock);
 	queue_delayed_work(job->device->wq, &job->lanes[0].work, 0);
 }
 
@@ -320,23 +322,23 @@ static bool move_mirror(struct qc_job *job)
 	u64 limit = 0;
 	bool end;
 
-	spin_lock_irq(&job->device->lock);
+	spin_lock(&job->device->lock);
 	if (job->mirrors && job->state == JOB_RUNNING && !job->device->halted &&
 	    !job->moving && job->cursor == job->limit && job->limit < job->len) {
 		limit = min(job->limit + SEGMENT, job->len);
 		job->moving = true;
 		job->busy++;
 	}
-	spin_unlock_irq(&job->device->lock);
+	spin_unlock(&job->device->lock);
 	if (!limit)
 		return false;
 	qc_mirror_advance(&job->mirror, job_layer(job, job->top), limit);
-	spin_lock_irq(&job->device->lock);
+	spin_lock(&job->device->lock);
 	job->limit = limit;
 	job->moving = false;
 	job->busy--;
 	end = take_end(job);
-	spin_unlock_irq(&job->device->lock);
+	spin_unlock(&job->device->lock);
 	return end;
 }
 
@@ -348,7 +350,7 @@ static bool lane_enter(struct lane *lane, unsigned long *delay, bool *end)
 	bool enter = false, ready = false;
 
 	*delay = 0;
-	spin_lock_irq(&job->device->lock);
+	spin_lock(&job->device->lock);
 	if (job->state != JOB_RUNNING || job->device->halted)
 		goto out;
 	if (job->speed && now < job->not_before) {
@@ -374,27 +376,30 @@ static bool lane_enter(struct lane *lane, unsigned long *delay, bool *end)
 	}
 out:
 	*end = take_end(job);
-	spin_unlock_irq(&job->device->lock);
+	spin_unlock(&job->device->lock);
 	if (ready)
 		raise_event(job->device);
 	return enter;
+}
+
+/* Is it to wait after this error, to try again when it is resumed? */
+static bool waits(const struct qc_job *job, int error)
+{
+	return job->policy == JOB_STOP || (job->policy == JOB_ENOSPC && error == -ENOSPC);
 }
 
 /* Leave the chunk, after @moved bytes.  True: it is for the caller to end the job. */
 static bool lane_leave(struct lane *lane, u64 moved, int error)
 {
 	struct qc_job *job = lane->job;
-	bool end, stopped = false;
+	bool stopped = error && waits(job, error);
+	bool end;
 
-	spin_lock_irq(&job->device->lock);
+	spin_lock(&job->device->lock);
 	job->busy--;
 	if (job->speed)
 		job->not_before = max(job->not_before, ktime_get_ns()) +
 				  div64_u64(moved * NSEC_PER_SEC, job->speed);
-	if (error == -ENOSPC && job->policy == JOB_ENOSPC)
-		stopped = true;
-	else if (error && job->policy == JOB_STOP)
-		stopped = true;
 	if (stopped && job->state == JOB_RUNNING) {
 		job->state = JOB_STOPPED;
 		job->error = error;
@@ -409,7 +414,7 @@ static bool lane_leave(struct lane *lane, u64 moved, int error)
 		}
 	}
 	end = take_end(job);
-	spin_unlock_irq(&job->device->lock);
+	spin_unlock(&job->device->lock);
 	if (stopped)
 		raise_event(job->device);
 	return end;
@@ -465,9 +470,9 @@ static enum job_state job_state(struct qc_job *job)
 {
 	enum job_state state;
 
-	spin_lock_irq(&job->device->lock);
+	spin_lock(&job->device->lock);
 	state = job->state;
-	spin_unlock_irq(&job->device->lock);
+	spin_unlock(&job->device->lock);
 	return state;
 }
 
@@ -476,10 +481,10 @@ static void job_stop(struct qc_job *job, int error)
 {
 	bool end;
 
-	spin_lock_irq(&job->device->lock);
+	spin_lock(&job->device->lock);
 	job_ending(job, error);
 	end = take_end(job);
-	spin_unlock_irq(&job->device->lock);
+	spin_unlock(&job->device->lock);
 	if (end)
 		job_end(job);
 	wait_event(job->device->ended, job_state(job) == JOB_ENDED);
@@ -540,9 +545,9 @@ void qc_jobs_halt(struct qc_device *device)
 	struct qc_job *job;
 
 	mutex_lock(&device->mutex);
-	spin_lock_irq(&device->lock);
+	spin_lock(&device->lock);
 	device->halted = true;
-	spin_unlock_irq(&device->lock);
+	spin_unlock(&device->lock);
 	list_for_each_entry(job, &device->jobs, list)
 		job_settle(job);
 	mutex_unlock(&device->mutex);
@@ -556,11 +561,11 @@ int qc_jobs_check(struct qc_device *device, const struct qc_target *target)
 
 	mutex_lock(&device->mutex);
 	list_for_each_entry(job, &device->jobs, list) {
-		spin_lock_irq(&device->lock);
-		if (job->completing && job->error && job->written.dev == top->dev &&
-		    job->written.ino == top->ino && target->layers == job->layers - job->base)
+		spin_lock(&device->lock);
+		if (job->completing && job->error && qc_store_id_equal(&job->written, top) &&
+		    target->layers == job->layers - job->base)
 			error = job->error;
-		spin_unlock_irq(&device->lock);
+		spin_unlock(&device->lock);
 	}
 	mutex_unlock(&device->mutex);
 	return error;
@@ -570,25 +575,25 @@ void qc_jobs_start(struct qc_device *device, struct qc_target *target)
 {
 	unsigned int noio = memalloc_noio_save();
 	struct qc_job *job;
+	bool completed;
 	int error;
 
 	mutex_lock(&device->mutex);
-	spin_lock_irq(&device->lock);
+	spin_lock(&device->lock);
 	device->target = target;
-	spin_unlock_irq(&device->lock);
+	spin_unlock(&device->lock);
 	list_for_each_entry(job, &device->jobs, list) {
 		job_settle(job);
 		if (job_state(job) == JOB_ENDED)
 			continue;
-		error = job_rebind(job, target);
-		if (error == -ESTALE && job_completed(job, target))
-			error = 1;
-		if (error)
-			job_stop(job, min(error, 0));
+		completed = job_completed(job, target);
+		error = completed ? 0 : job_rebind(job, target);
+		if (completed || error)
+			job_stop(job, error);
 	}
-	spin_lock_irq(&device->lock);
+	spin_lock(&device->lock);
 	device->halted = false;
-	spin_unlock_irq(&device->lock);
+	spin_unlock(&device->lock);
 	list_for_each_entry(job, &device->jobs, list)
 		if (job_state(job) < JOB_ENDING)
 			job_kick(job);
@@ -598,12 +603,10 @@ void qc_jobs_start(struct qc_device *device, struct qc_target *target)
 
 void qc_jobs_forget_target(struct qc_device *device, const struct qc_target *target)
 {
-	unsigned long flags;
-
-	spin_lock_irqsave(&device->lock, flags);
+	spin_lock(&device->lock);
 	if (device->target == target)
 		device->target = NULL;
-	spin_unlock_irqrestore(&device->lock, flags);
+	spin_unlock(&device->lock);
 }
 
 /* ---- messages ---- */
@@ -643,11 +646,6 @@ static int parse_option(struct qc_job *job, const char *option)
 	return 0;
 }
 
-static int parse_layer(const char *word, unsigned int *layer)
-{
-	return kstrtouint(word, 10, layer);
-}
-
 /* <kind> <top> <base>, the top layer of the table being 0; base "-": all layers are copied. */
 static int parse_what(struct qc_job *job, const struct qc_target *target, char **words)
 {
@@ -661,9 +659,9 @@ static int parse_what(struct qc_job *job, const struct qc_target *target, char *
 		return -EINVAL;
 	job->layers = target->layers;
 	job->base = target->layers;
-	error = parse_layer(words[1], &job->top);
+	error = kstrtouint(words[1], 10, &job->top);
 	if (!error && strcmp(words[2], "-"))
-		error = parse_layer(words[2], &job->base);
+		error = kstrtouint(words[2], 10, &job->base);
 	if (error)
 		return error;
 	if (job->top >= job->base || job->base > job->layers)
@@ -676,7 +674,7 @@ static int job_check(const struct qc_job *job, const struct qc_target *target)
 {
 	const struct qc_image *written = job->chain.top;
 
-	if (!test_bit(job->source ? job->base : job->top, target->writable))
+	if (!test_bit(written_layer(job), target->writable))
 		return -EROFS;
 	if (!job->source)
 		return written->format == QC_QCOW2 ? 0 : -EOPNOTSUPP;
@@ -844,10 +842,10 @@ static int job_set_speed(struct qc_job *job, const char *word)
 
 	if (error)
 		return error;
-	spin_lock_irq(&job->device->lock);
+	spin_lock(&job->device->lock);
 	job->speed = speed;
 	job->not_before = 0;
-	spin_unlock_irq(&job->device->lock);
+	spin_unlock(&job->device->lock);
 	return 0;
 }
 
@@ -856,7 +854,7 @@ static int job_move(struct qc_job *job, enum job_state from, enum job_state or, 
 {
 	int error = 0;
 
-	spin_lock_irq(&job->device->lock);
+	spin_lock(&job->device->lock);
 	if (job->state == from || job->state == or) {
 		if (job->state == JOB_STOPPED)
 			job->error = 0;
@@ -864,7 +862,7 @@ static int job_move(struct qc_job *job, enum job_state from, enum job_state or, 
 	} else {
 		error = -EBUSY;
 	}
-	spin_unlock_irq(&job->device->lock);
+	spin_unlock(&job->device->lock);
 	return error;
 }
 
@@ -930,10 +928,10 @@ size_t qc_job_status(struct qc_device *device, char *result, size_t maxlen, size
 	mutex_lock(&device->mutex);
 	DMEMIT(" %u", device->nr_jobs);
 	list_for_each_entry(job, &device->jobs, list) {
-		spin_lock_irq(&device->lock);
+		spin_lock(&device->lock);
 		DMEMIT(" %s %s %s %llu/%llu %llu %d", job->id, job->kind->name,
 		       state_names[job->state], job->done, job->len, job->speed, -job->error);
-		spin_unlock_irq(&device->lock);
+		spin_unlock(&device->lock);
 	}
 	mutex_unlock(&device->mutex);
 	return sz;

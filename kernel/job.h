@@ -36,15 +36,16 @@ struct qc_target;
  * -EROFS.  Process context, sleep; start allocates without I/O.
  */
 void qc_jobs_halt(struct qc_device *device);
-int qc_jobs_check(struct qc_device *device, const struct qc_target *target);
 void qc_jobs_start(struct qc_device *device, struct qc_target *target);
 
 /*
- * qc_jobs_check, above: may @target's table be resumed?  A negative errno when its top layer is the
- * base of a commit that was told to complete and failed since: writes are missing in it.
+ * qc_jobs_check - between halt and start: may @target's table be resumed?
+ * A negative errno when its top layer is the base of a commit that was told to complete and failed
+ * since: writes are missing in it.  Process context, sleeps.
  */
+int qc_jobs_check(struct qc_device *device, const struct qc_target *target);
 
-/* @target is about to go: no more events through it.  Any context. */
+/* @target is about to go: no more events through it.  Process context. */
 void qc_jobs_forget_target(struct qc_device *device, const struct qc_target *target);
 
 /* End all jobs and forget them.  Process context, sleeps. */

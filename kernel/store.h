@@ -94,6 +94,11 @@ struct qc_store_id {
 
 void qc_store_id(const struct qc_store *store, struct qc_store_id *id);
 
+static inline bool qc_store_id_equal(const struct qc_store_id *a, const struct qc_store_id *b)
+{
+	return a->dev == b->dev && a->ino == b->ino;
+}
+
 /*
  * The block device that a bio may be remapped to, or NULL.  Any context.  A bio whose
  * position in the store is not a multiple of qc_store_align() (image clusters may be

@@ -9,6 +9,7 @@
  * This file is the dm face: constructor, status, messages, suspend.  Bios are io.c.
  */
 #include <linux/module.h>
+#include <linux/sched/mm.h>
 #include <linux/slab.h>
 #include <linux/string_helpers.h>
 
@@ -203,7 +204,7 @@ static void target_free(struct qc_target *target)
 	kfree(target);
 }
 
-static int qchain_ctr(struct dm_target *ti, unsigned int argc, char **argv)
+static int construct(struct dm_target *ti, unsigned int argc, char **argv)
 {
 	static const struct dm_arg counts[] = {
 		{ 1, MAX_LAYERS, "invalid number of layers" },
@@ -279,6 +280,16 @@ static int qchain_ctr(struct dm_target *ti, unsigned int argc, char **argv)
 	ti->discards_supported = true;
 	ti->num_write_zeroes_bios = 1;
 	return 0;
+}
+
+static int qchain_ctr(struct dm_target *ti, unsigned int argc, char **argv)
+{
+	/* The device may be suspended. */
+	unsigned int noio = memalloc_noio_save();
+	int error = construct(ti, argc, argv);
+
+	memalloc_noio_restore(noio);
+	return error;
 }
 
 static void qchain_dtr(struct dm_target *ti)
@@ -402,6 +413,23 @@ static void qchain_status(struct dm_target *ti, status_type_t type, unsigned int
 	}
 }
 
+/* Its metadata is to be edited, see qc_image_release(). */
+static int release_layer(struct qc_target *target, const char *word)
+{
+	struct qc_device *device = target->device;
+	unsigned int noio, layer;
+	int error = kstrtouint(word, 10, &layer);
+
+	if (error || layer >= target->layers)
+		return -EINVAL;
+	noio = memalloc_noio_save();
+	mutex_lock(&device->mutex);
+	error = device->quiet ? qc_image_release(qc_target_layer(target, layer), device) : -EBUSY;
+	mutex_unlock(&device->mutex);
+	memalloc_noio_restore(noio);
+	return error;
+}
+
 static int qchain_message(struct dm_target *ti, unsigned int argc, char **argv, char *result,
 			  unsigned int maxlen)
 {
@@ -418,9 +446,11 @@ static int qchain_message(struct dm_target *ti, unsigned int argc, char **argv, 
 			qc_backing_drop_clean(target->chain.backing);
 		return 0;
 	}
+	if (argc == 2 && !strcasecmp(argv[0], "release"))
+		return release_layer(target, argv[1]);
 	if (!strncmp(argv[0], "job_", 4))
 		return qc_job_message(target, argc, argv);
-	DMERR("unknown message: not extended, drop_caches or job_...");
+	DMERR("unknown message: not extended, drop_caches, release <layer> or job_...");
 	return -EINVAL;
 }
 
@@ -444,21 +474,42 @@ static void qchain_presuspend_undo(struct dm_target *ti)
 static void qchain_postsuspend(struct dm_target *ti)
 {
 	struct qc_target *target = ti->private;
+	struct qc_device *device = target->device;
+	bool quiet = true;
 	unsigned int i;
 
-	qc_jobs_halt(target->device);	/* a mirror can have failed since */
-	for_each_set_bit(i, target->writable, target->layers)
-		if (qc_commit_quiesce(qc_target_layer(target, i)))
-			DMERR("cannot write metadata back on suspend; it stays in memory");
+	qc_jobs_halt(device);	/* a mirror can have failed since */
+	for_each_set_bit(i, target->writable, target->layers) {
+		if (!qc_commit_quiesce(qc_target_layer(target, i)))
+			continue;
+		DMERR("cannot write metadata back on suspend; it stays in memory");
+		quiet = false;
+	}
+	mutex_lock(&device->mutex);
+	device->quiet = quiet;
+	mutex_unlock(&device->mutex);
 }
 
 static int qchain_preresume(struct dm_target *ti)
 {
 	struct qc_target *target = ti->private;
-	int error = qc_jobs_check(target->device, target);
+	struct qc_device *device = target->device;
+	int error = qc_jobs_check(device, target);
+	unsigned int i;
 
-	if (error)
+	if (error) {
 		DMERR("the commit into the top layer has failed; load the table from before");
+		return error;
+	}
+	mutex_lock(&device->mutex);
+	for (i = 0; i < target->layers && !error; i++)
+		if (qc_target_layer(target, i)->released)
+			error = -ESTALE;
+	if (!error)
+		device->quiet = false;
+	mutex_unlock(&device->mutex);
+	if (error)
+		DMERR("layer %u was released; load a table, the same one will do", i - 1);
 	return error;
 }
 
