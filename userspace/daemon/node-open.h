@@ -30,7 +30,7 @@ int node_open_file(struct node *node, bool auto_read_only, struct qmp_error *err
 /* By export ID, or by name; either may be NULL. */
 struct node *node_lookup(const char *device, const char *name, struct qmp_error *error);
 
-/* The options of a protocol node of @path: a device if there is one of that name now, else a file. */
+/* The options of a protocol node of @path: a device if there is one of that name, else a file. */
 struct json_object *node_file_options(const char *path);
 
 #endif /* QCHAIN_NODE_OPEN_H */

@@ -102,15 +102,18 @@ struct rewriting {
 static int rewrite(const struct rewriting *r, struct qc_error *err)
 {
 	CLEANUP_HEADER struct qc_header *header = NULL;
-	int ret = qc_header_read(r->store, &header, err);
+	int ret;
 
+	/* The kernel may have changed it up to the suspend. */
+	qc_store_refresh(r->store);
+	ret = qc_header_read(r->store, &header, err);
 	if (ret < 0)
 		return ret;
 	free(header->backing);
 	header->backing = r->backing ? strdup(r->backing) : NULL;
 	if ((r->backing && !header->backing) ||
 	    qc_header_set_extension(header, QC_EXT_BACKING_FORMAT, r->backing ? r->format : NULL,
-				    r->backing ? strlen(r->format) : 0) < 0)
+				    r->backing && r->format ? strlen(r->format) : 0) < 0)
 		return qc_fail_nomem(err, r->store->path);
 	return qc_header_write(header, r->store, err);
 }
@@ -140,6 +143,16 @@ int window_set_backing(const char *device, struct qc_store *store, const char *b
 	return outcome.ret;
 }
 
+/* Name again what @before names; the rest of the header may have changed since. */
+static void name_again(const struct rewriting *r, const struct qc_header *before)
+{
+	const struct qc_extension *format = qc_header_extension(before, QC_EXT_BACKING_FORMAT);
+	CLEANUP_FREE char *name = format ? strndup((const char *)format->data, format->len) : NULL;
+	const struct rewriting back = { r->device, r->store, before->backing, name };
+
+	rewrite(&back, NULL);
+}
+
 static void pivot(void *ctx, struct outcome *outcome)
 {
 	const struct rewriting *r = ctx;
@@ -149,6 +162,7 @@ static void pivot(void *ctx, struct outcome *outcome)
 	outcome->ret = qc_dm_suspend(r->device, err);
 	if (outcome->ret)
 		return;
+	qc_store_refresh(r->store);
 	outcome->ret = qc_header_read(r->store, &before, err);
 	if (!outcome->ret)
 		outcome->ret = rewrite(r, err);
@@ -160,7 +174,7 @@ static void pivot(void *ctx, struct outcome *outcome)
 	outcome->ret = qc_dm_resume(r->device, err);
 	/* It runs with the old table. */
 	if (outcome->ret && !qc_dm_suspend(r->device, NULL)) {
-		qc_header_write(before, r->store, NULL);
+		name_again(r, before);
 		qc_dm_resume(r->device, NULL);
 	}
 }

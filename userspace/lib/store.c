@@ -37,6 +37,13 @@ static int open_error(struct qc_error *err, int code, const char *path, unsigned
 	}
 }
 
+void qc_store_refresh(const struct qc_store *store)
+{
+	/* Needs privileges that reading a header does not: a hint. */
+	if (store->is_bdev)
+		ioctl(store->fd, BLKFLSBUF, 0);
+}
+
 /* Read @st into the store; refuses what is neither a file nor a block device. */
 static int identify(struct qc_store *store, struct qc_error *err)
 {
@@ -52,8 +59,7 @@ static int identify(struct qc_store *store, struct qc_error *err)
 	if (S_ISBLK(st.st_mode)) {
 		store->is_bdev = true;
 		store->dev = st.st_rdev;
-		/* Needs privileges that reading a header does not: a hint. */
-		ioctl(store->fd, BLKFLSBUF, 0);
+		qc_store_refresh(store);
 		return 0;
 	}
 	return qc_fail(err, EINVAL, store->path, "name an image file or a block device",

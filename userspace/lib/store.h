@@ -40,6 +40,12 @@ struct qc_store {
 int qc_store_open(const char *path, unsigned int flags, struct qc_store **store,
 		  struct qc_error *err);
 
+/*
+ * Drop what the page cache holds of a block device, so that the next read sees what a mapped image
+ * has on it now.  Without CAP_SYS_ADMIN nothing is done.
+ */
+void qc_store_refresh(const struct qc_store *store);
+
 /* Close; NULL is fine.  Locks go with the last reference to the description. */
 void qc_store_close(struct qc_store *store);
 
