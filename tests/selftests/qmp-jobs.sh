@@ -214,8 +214,8 @@ refusals() {
 	says "Job not found" job-pause '{"id": "x"}'
 	no_jobs
 	# Somebody has the base open: it cannot be written to, and all is as it was.
-	qemu-io -r -c "sleep 6000" c.qcow2 &
-	sleep 1
+	stdbuf -oL qemu-io -r -c "read 0 512" -c "sleep 6000" c.qcow2 > "$scratch/opened" &
+	wait_for 20 grep -q "^read 512" "$scratch/opened"
 	says 'Failed to get shared "write" lock' block-stream \
 		'{"device": "node-C", "base-node": "node-A", "job-id": "j"}' ||
 		says 'Failed to get "write" lock' block-stream \

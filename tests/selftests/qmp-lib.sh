@@ -41,7 +41,7 @@ watch_events() {
 	: > "$scratch/events"
 	qmp_client.py "$sock" --events >> "$scratch/events" &
 	events=$!
-	sleep 0.3
+	wait_for 20 grep -q connected "$scratch/events"
 }
 
 # qmp JSON...: what is returned, or the error. Not in two shells at once.

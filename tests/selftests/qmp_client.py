@@ -5,7 +5,7 @@
 qmp_client.py SOCKET JSON...   send each request; print what is returned, one line each.
                                An error is printed as CLASS: DESCRIPTION and ends it with status 1,
                                a lost connection with status 2.
-qmp_client.py SOCKET --events  print events until the connection ends.
+qmp_client.py SOCKET --events  print {"connected": true}, then events until the connection ends.
 qmp_client.py SOCKET --serve   send each line of the standard input, and print what is returned
                                or the error, with "+ " or "- " before it. Where the connection is
                                lost that is "- lost", and the next line gets a new one.
@@ -75,6 +75,7 @@ def main():
         return
     stream = negotiate(sys.argv[1])
     if sys.argv[2] == "--events":
+        print(json.dumps({"connected": True}), flush=True)
         while True:
             print(json.dumps(receive(stream)), flush=True)
     for request in sys.argv[2:]:
