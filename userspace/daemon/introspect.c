@@ -9,9 +9,6 @@
 
 #include "qapi.h"
 
-/* The arguments of a command, or the data of an event, that has none. */
-static const struct qapi_type empty = { .name = "q_empty", .meta = QAPI_OBJECT };
-
 struct types {
 	struct json_object *array;		/* the answer */
 	const struct qapi_type **list;		/* what has a number, by it */
@@ -107,7 +104,7 @@ static void put_type(struct types *types, struct json_object *object, const char
 {
 	struct type_name name;
 
-	qapi_add_str(object, member, name_of(types, type ? type : &empty, &name));
+	qapi_add_str(object, member, name_of(types, type ? type : &qapi_empty, &name));
 }
 
 static void add_enum(struct json_object *info, const struct qapi_type *type)

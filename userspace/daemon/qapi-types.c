@@ -25,3 +25,5 @@ const struct qapi_type qapi_number = { .name = "number", .builtin = QAPI_NUMBER 
 const struct qapi_type qapi_bool = { .name = "bool", .builtin = QAPI_BOOL };
 const struct qapi_type qapi_null = { .name = "null", .builtin = QAPI_NULL };
 const struct qapi_type qapi_any = { .name = "any", .builtin = QAPI_ANY };
+
+const struct qapi_type qapi_empty = { .name = "q_empty", .meta = QAPI_OBJECT };

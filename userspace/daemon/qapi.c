@@ -225,6 +225,20 @@ int qapi_check(const struct qapi_type *type, struct json_object *value, struct q
 	return check_value(type, value, &root, error);
 }
 
+int qapi_run(const struct qapi_command *command, struct qmp_session *session,
+	     struct json_object *arguments, struct json_object **result, struct qmp_error *error)
+{
+	const struct qapi_type *type = command->arguments ? command->arguments : &qapi_empty;
+
+	*result = NULL;
+	if (qapi_check(type, arguments, error) ||
+	    command->run(session, arguments, result, error))
+		return -1;
+	if (!*result)
+		*result = json_object_new_object();
+	return 0;
+}
+
 const char *qapi_get_str(struct json_object *object, const char *member, const char *otherwise)
 {
 	struct json_object *value;

@@ -116,6 +116,9 @@ struct qapi_event {
 extern const struct qapi_type qapi_str, qapi_int, qapi_int32, qapi_uint8, qapi_uint16, qapi_uint32,
 	qapi_int64, qapi_uint64, qapi_size, qapi_number, qapi_bool, qapi_null, qapi_any;
 
+/* The type of what has no arguments, result or data. */
+extern const struct qapi_type qapi_empty;
+
 /*
  * The tables of each area, each ended by an entry without a name; qapi_commands[] and
  * qapi_events[] list the tables and end with NULL.  They are in tables.c, or a test's own.
@@ -132,6 +135,13 @@ const struct qapi_event *qapi_find_event(const char *name);
  * path ("file.filename"), or, where QEMU does, by its last part.  Returns 0 or -1.
  */
 int qapi_check(const struct qapi_type *type, struct json_object *value, struct qmp_error *error);
+
+/*
+ * qapi_run - check @arguments, an object, and run the command.  As its run(), but *@result is never
+ * NULL then.
+ */
+int qapi_run(const struct qapi_command *command, struct qmp_session *session,
+	     struct json_object *arguments, struct json_object **result, struct qmp_error *error);
 
 /*
  * Members of a checked object.  The default is returned when the member is not there, and for

@@ -195,15 +195,12 @@ static int read_request(struct qmp_session *s, struct json_object *input, struct
 	return r->name ? 0 : qmp_fail(error, "QMP input lacks member 'execute'");
 }
 
-/* What has no arguments, result or data. */
-static const struct qapi_type empty = { .name = "q_empty", .meta = QAPI_OBJECT };
-
 /* The schema is what clients are told.  To send something that is not of its type is our fault. */
 static void check_sent(const char *name, const struct qapi_type *type, struct json_object *value)
 {
 	struct qmp_error error;
 
-	if (qapi_check(type ? type : &empty, value, &error))
+	if (qapi_check(type ? type : &qapi_empty, value, &error))
 		log_line(LOG_ERR, "%s: what is sent is not as the schema says: %s", name,
 			 error.text);
 }
@@ -223,14 +220,11 @@ static int execute(struct qmp_session *s, const struct request *r, struct json_o
 	if (r->oob)
 		return qmp_fail(error, "The command %s does not support OOB", r->name);
 	arguments = r->arguments ? json_object_get(r->arguments) : json_object_new_object();
-	if (qapi_check(command->arguments ? command->arguments : &empty, arguments, error) ||
-	    command->run(s, arguments, result, error)) {
+	if (qapi_run(command, s, arguments, result, error)) {
 		log_line(LOG_DEBUG, "%s: %s", r->name, error->text);
 		return -1;
 	}
 	log_line(LOG_DEBUG, "%s: done", r->name);
-	if (!*result)
-		*result = json_object_new_object();
 	check_sent(command->name, command->result, *result);
 	return 0;
 }
