@@ -73,9 +73,6 @@ int cli_format(const char *value, enum qc_format *format, struct qc_error *err);
 /* "10G" and the like, in powers of 1024. */
 int cli_size(const char *what, const char *text, u64 *size, struct qc_error *err);
 
-/* A size for people, such as "1.5 GiB", in one of a few static buffers. */
-const char *cli_human(u64 bytes);
-
 /* Print and release @object.  */
 void cli_print_json(struct json_object *object);
 

@@ -43,23 +43,6 @@ int cli_size(const char *what, const char *text, u64 *size, struct qc_error *err
 	return 0;
 }
 
-const char *cli_human(u64 bytes)
-{
-	static const char *const units[] = { "B", "KiB", "MiB", "GiB", "TiB", "PiB", "EiB" };
-	static char buffers[4][32];
-	static unsigned int next;
-	char *buffer = buffers[next++ % ARRAY_SIZE(buffers)];
-	double value = bytes;
-	size_t unit = 0;
-
-	while (value >= 1024 && unit < ARRAY_SIZE(units) - 1) {
-		value /= 1024;
-		unit++;
-	}
-	snprintf(buffer, sizeof(buffers[0]), "%.3g %s", value, units[unit]);
-	return buffer;
-}
-
 void cli_print_json(struct json_object *object)
 {
 	puts(json_object_to_json_string_ext(object, JSON_C_TO_STRING_PRETTY |

@@ -4,6 +4,7 @@
 
 #include "bitmap.h"
 #include "cli.h"
+#include "human.h"
 #include "snapshot.h"
 
 enum {
@@ -168,7 +169,7 @@ static void print_qcow2(const struct qc_header *h, const struct details *d)
 		printf("backing file format: %s\n", h->backing_format);
 	for (u32 i = 0; i < d->snapshots.count; i++)
 		printf("snapshot: %s %s (VM state %s)\n", d->snapshots.list[i].id,
-		       d->snapshots.list[i].name, cli_human(d->snapshots.list[i].vm_state_size));
+		       d->snapshots.list[i].name, qc_human(d->snapshots.list[i].vm_state_size));
 	printf("Format specific information:\n");
 	printf("    compat: %s\n", h->version == 2 ? "0.10" : "1.1");
 	printf("    compression type: %s\n", qc_compression_names[h->compression]);
@@ -186,7 +187,7 @@ static void print_qcow2(const struct qc_header *h, const struct details *d)
 	       h->incompatible & QC_INCOMPAT_EXTENDED_L2 ? "true" : "false");
 	for (u32 i = 0; i < d->bitmaps.count; i++)
 		printf("    bitmap: %s (granularity %s%s%s)\n", d->bitmaps.list[i].name,
-		       cli_human(BIT_ULL(d->bitmaps.list[i].granularity_bits)),
+		       qc_human(BIT_ULL(d->bitmaps.list[i].granularity_bits)),
 		       d->bitmaps.list[i].flags & QC_BITMAP_AUTO ? ", auto" : "",
 		       d->bitmaps.list[i].flags & QC_BITMAP_IN_USE ? ", in use" : "");
 }
@@ -195,8 +196,8 @@ static void print_layer(const struct qc_layer *layer, const struct details *d)
 {
 	printf("image: %s\n", layer->store->path);
 	printf("file format: %s\n", qc_format_name(layer->format));
-	printf("virtual size: %s (%llu bytes)\n", cli_human(layer->size), layer->size);
-	printf("disk size: %s\n", cli_human(d->allocated));
+	printf("virtual size: %s (%llu bytes)\n", qc_human(layer->size), layer->size);
+	printf("disk size: %s\n", qc_human(d->allocated));
 	if (layer->header)
 		print_qcow2(layer->header, d);
 }

@@ -4,6 +4,7 @@
 #include <langinfo.h>
 
 #include "cli.h"
+#include "human.h"
 #include "dm.h"
 #include "table.h"
 
@@ -78,11 +79,11 @@ static void print_line(const struct qc_table_layer *layer, size_t depth, bool wr
 		puts("  (cannot be opened)");
 		return;
 	}
-	printf("  %s", cli_human(chain->layers[0].size));
+	printf("  %s", qc_human(chain->layers[0].size));
 	if (!qc_store_allocated(chain->layers[0].store, &allocated, NULL))
-		printf(", %s on disk", cli_human(allocated));
+		printf(", %s on disk", qc_human(allocated));
 	if (chain->layers[0].header)
-		printf(", clusters of %s", cli_human(qc_cluster_size(chain->layers[0].header)));
+		printf(", clusters of %s", qc_human(qc_cluster_size(chain->layers[0].header)));
 	putchar('\n');
 }
 
@@ -92,12 +93,12 @@ static void print_text(const struct attached *a)
 	bool utf8 = !strcmp(nl_langinfo(CODESET), "UTF-8");
 
 	printf("%s  %s%s  %s", a->name, s->mode, a->device.suspended ? " (suspended)" : "",
-	       cli_human(a->sectors << QC_SECTOR_SHIFT));
+	       qc_human(a->sectors << QC_SECTOR_SHIFT));
 	if (s->cluster_sectors && s->mapped != QC_UNKNOWN_COUNT)
 		printf(", %s mapped",
-		       cli_human((s->mapped * s->cluster_sectors) << QC_SECTOR_SHIFT));
-	printf(", %s of %s metadata memory\n", cli_human(s->metadata_kib << 10),
-	       cli_human(s->metadata_limit_kib << 10));
+		       qc_human((s->mapped * s->cluster_sectors) << QC_SECTOR_SHIFT));
+	printf(", %s of %s metadata memory\n", qc_human(s->metadata_kib << 10),
+	       qc_human(s->metadata_limit_kib << 10));
 	for (size_t i = 0; i < a->table.count; i++)
 		print_line(&a->table.layers[i], i,
 			   !i && !(a->table.flags & QC_TABLE_READ_ONLY), utf8);
