@@ -5,6 +5,7 @@
 #include "control.h"
 #include "export.h"
 #include "job.h"
+#include "old-commands.h"
 #include "part.h"
 #include "qapi.h"
 #include "query.h"
@@ -21,6 +22,7 @@ const struct qapi_command *const qapi_commands[] = {
 	job_commands,
 	stream_commands,
 	commit_commands,
+	old_commands,
 	NULL
 };
 
