@@ -372,6 +372,8 @@ static void ready(struct job *job)
 	if (new) {
 		set_status(job, JOB_READY);
 		tell_progress(job, "BLOCK_JOB_READY");
+		if (job->ends_here)
+			cancel_kernel(job);
 	}
 	/* There is nothing that would have to stop: writes go to both places by themselves. */
 	set_status(job, job->user_paused ? JOB_STANDBY : JOB_READY);
@@ -512,6 +514,12 @@ void job_cancel(struct job *job, bool force)
 void job_complete(struct job *job)
 {
 	converge(job);
+}
+
+void job_end_when_ready(struct job *job)
+{
+	job->ends_here = true;
+	save();
 }
 
 /* --- start ------------------------------------------------------------------------------------ */

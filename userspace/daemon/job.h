@@ -74,7 +74,7 @@ struct job {
 	char *backing_file;		/* the name for above's header, or NULL */
 	bool user_paused;		/* by a client, or by an error */
 	bool cancelled;
-	bool ends_here;			/* ready, and to end without a change of the graph */
+	bool ends_here;			/* once ready, it ends without a change of the graph */
 	bool error_told;		/* BLOCK_JOB_ERROR, since it was last resumed */
 	int io_error;			/* errno that it waits with, or 0 */
 	bool done;			/* the graph is as it is to be at the end */
@@ -118,6 +118,13 @@ int job_resume(struct job *job, struct qmp_error *error);
 int job_set_speed(struct job *job, u64 speed, struct qmp_error *error);
 void job_cancel(struct job *job, bool force);
 void job_complete(struct job *job);
+
+/*
+ * Of the commit of an active layer that has just been started: when it is ready let it end as if it
+ * were cancelled then.  The device stays with its layer.
+ */
+void job_end_when_ready(struct job *job);
+
 void job_finalize(struct job *job);
 void job_dismiss(struct job *job);
 

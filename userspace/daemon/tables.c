@@ -4,6 +4,7 @@
 #include "commit.h"
 #include "control.h"
 #include "export.h"
+#include "hmp.h"
 #include "job.h"
 #include "old-commands.h"
 #include "part.h"
@@ -23,6 +24,7 @@ const struct qapi_command *const qapi_commands[] = {
 	stream_commands,
 	commit_commands,
 	old_commands,
+	hmp_qmp_commands,
 	NULL
 };
 
