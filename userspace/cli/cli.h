@@ -47,6 +47,7 @@ struct cli_command {
 	const char *arguments;		/* for the help */
 	const char *help;
 	int min_arguments, max_arguments;
+	bool words;			/* options come before the first argument only */
 	int usage_exit;			/* exit code for wrong usage */
 	const struct cli_option *options;
 	/* Returns an exit code, or a negative errno with @err set. */
@@ -62,7 +63,7 @@ struct cli_call {
 };
 
 extern const struct cli_command cli_attach, cli_detach, cli_table, cli_create, cli_info,
-	cli_check, cli_tree, cli_qmp, cli_events;
+	cli_check, cli_tree, cli_qmp, cli_hmp, cli_events;
 
 /* "qchain: <object>: <message>" on stderr. */
 void cli_warn(const char *object, const char *message);

@@ -8,7 +8,7 @@
 
 static const struct cli_command *const commands[] = {
 	&cli_attach, &cli_detach, &cli_table, &cli_create, &cli_info, &cli_check, &cli_tree,
-	&cli_qmp, &cli_events,
+	&cli_qmp, &cli_hmp, &cli_events,
 };
 
 #define OPT_HELP 256		/* getopt values of options without a letter follow */
@@ -76,6 +76,8 @@ static int option_index(const struct cli_command *command, int value)
 /* Translate the table for getopt_long(). */
 static void fill_getopt(const struct cli_command *command, char *letters, struct option *longs)
 {
+	if (command->words)
+		*letters++ = '+';
 	*letters++ = ':';
 	*letters++ = 'h';
 	*longs++ = (struct option){ "help", no_argument, NULL, 'h' };
@@ -106,7 +108,7 @@ static int parse(struct cli_call *call, int argc, char **argv)
 {
 	const struct cli_command *command = call->command;
 	struct option longs[CLI_MAX_OPTIONS + 2];
-	char letters[3 * CLI_MAX_OPTIONS + 3];
+	char letters[3 * CLI_MAX_OPTIONS + 4];
 	int value;
 
 	fill_getopt(command, letters, longs);

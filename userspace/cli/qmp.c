@@ -18,6 +18,34 @@ static const struct cli_option qmp_options[] = {
 	{ 0 }
 };
 
+static int read_line(const char *line, struct json_object **request, struct qc_error *err)
+{
+	char **words;
+	int ret, count;
+
+	count = words_split(line, &words, err);
+	if (count < 0)
+		return count;
+	ret = count ? words_to_request(words, count, request, err) : 0;
+	words_free(words);
+	return ret;
+}
+
+static bool print_result(struct json_object *result)
+{
+	cli_print_json(json_object_get(result));
+	return true;
+}
+
+static const struct shell_language language = {
+	.prompt = "(qchain) ",
+	.history = ".qchain_history",
+	.events = true,
+	.schema = true,
+	.read = read_line,
+	.print = print_result,
+};
+
 static int run_qmp(const struct cli_call *call, struct qc_error *err)
 {
 	CLEANUP_JSON struct json_object *request = NULL, *result = NULL;
@@ -33,7 +61,7 @@ static int run_qmp(const struct cli_call *call, struct qc_error *err)
 	if (ret < 0)
 		return ret;
 	if (!request)
-		return shell_run(client, call->values[QMP_VERBOSE], err);
+		return shell_run(client, &language, call->values[QMP_VERBOSE], err);
 	if (call->values[QMP_VERBOSE])
 		cli_print_json(json_object_get(request));
 	ret = client_call(client, request, &result, err);

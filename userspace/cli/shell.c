@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
-/* The shell of qchain qmp. */
+/* The shell of qchain qmp and qchain hmp. */
 #define _GNU_SOURCE
 #include <errno.h>
 #include <poll.h>
@@ -12,14 +12,13 @@
 #include "qapi.h"
 #include "schema.h"
 #include "shell.h"
-#include "words.h"
 
-#define PROMPT "(qchain) "
 #define HISTORY_MAX 1000
 
 /* Readline's callbacks have no context. */
 static struct {
 	struct client *client;
+	const struct shell_language *language;
 	struct schema *schema;
 	bool verbose;
 	bool ended;
@@ -29,10 +28,14 @@ static struct {
 
 static void print_message(struct json_object *message)
 {
-	puts(json_object_to_json_string_ext(message, JSON_C_TO_STRING_PRETTY |
-					    JSON_C_TO_STRING_SPACED |
-					    JSON_C_TO_STRING_NOSLASHESCAPE));
+	cli_print_json(json_object_get(message));
 	fflush(stdout);
+}
+
+static void print_event(struct json_object *message)
+{
+	if (shell.language->events)
+		print_message(message);
 }
 
 /* As client_call(), but showing events. */
@@ -46,7 +49,7 @@ static int call(struct json_object *request, struct json_object **result, struct
 		if (ret < 0)
 			break;
 		if (qapi_has(message, "event")) {
-			print_message(message);
+			print_event(message);
 			json_object_put(message);
 			continue;
 		}
@@ -62,30 +65,22 @@ static int run_line(const char *line, struct qc_error *err)
 {
 	CLEANUP_JSON struct json_object *request = NULL, *result = NULL;
 	struct qc_error own = { 0 };
-	char **words;
 	int ret;
 
-	ret = words_split(line, &words, &own);
+	ret = shell.language->read(line, &request, &own);
+	if (!ret && !request)
+		return 0;
+	if (!ret && shell.verbose)
+		print_message(request);
 	if (!ret)
-		words_free(words);
-	if (ret > 0) {
-		int count = ret;
-
-		ret = words_to_request(words, count, &request, &own);
-		words_free(words);
-		if (!ret && shell.verbose)
-			print_message(request);
-		if (!ret)
-			ret = call(request, &result, &own);
-		if (!ret)
-			print_message(result);
-	}
+		ret = call(request, &result, &own);
+	if (!ret)
+		return !shell.language->print(result) || fflush(stdout);
 	if (ret == -EINVAL || ret == -EREMOTEIO) {
 		fprintf(stderr, "%s\n", own.text);
 		return 1;
 	}
-	if (ret < 0)
-		*err = own;
+	*err = own;
 	return ret;
 }
 
@@ -186,7 +181,7 @@ static char **complete(const char *text, int start, int end)
 	(void)start;
 	(void)end;
 	rl_attempted_completion_over = 1;
-	return rl_completion_matches(text, generate);
+	return shell.schema ? rl_completion_matches(text, generate) : NULL;
 }
 
 /* History */
@@ -196,7 +191,7 @@ static char *history_path(void)
 	const char *home = getenv("HOME");
 	char *path;
 
-	if (!home || asprintf(&path, "%s/.qchain_history", home) < 0)
+	if (!home || asprintf(&path, "%s/%s", home, shell.language->history) < 0)
 		return NULL;
 	return path;
 }
@@ -242,10 +237,12 @@ static int show_events(void)
 		ret = client_receive(shell.client, false, &message, shell.err);
 		if (ret < 0 || !message)
 			return ret;
-		rl_clear_visible_line();
-		print_message(message);
+		if (shell.language->events) {
+			rl_clear_visible_line();
+			print_message(message);
+			rl_forced_update_display();
+		}
 		json_object_put(message);
-		rl_forced_update_display();
 	}
 }
 
@@ -263,7 +260,7 @@ static int run_terminal(void)
 	stifle_history(HISTORY_MAX);
 	if (path)
 		read_history(path);
-	rl_callback_handler_install(PROMPT, on_line);
+	rl_callback_handler_install(shell.language->prompt, on_line);
 	while (!shell.ended) {
 		if (poll(fds, ARRAY_SIZE(fds), -1) < 0 && errno != EINTR)
 			break;
@@ -290,16 +287,19 @@ static int run_script(struct qc_error *err)
 	return ret < 0 ? ret : ret ? CLI_FAILURE : CLI_OK;
 }
 
-int shell_run(struct client *client, bool verbose, struct qc_error *err)
+int shell_run(struct client *client, const struct shell_language *language, bool verbose,
+	      struct qc_error *err)
 {
-	int ret;
+	int ret = 0;
 
 	shell.client = client;
+	shell.language = language;
 	shell.verbose = verbose;
 	shell.err = err;
 	if (!isatty(STDIN_FILENO))
 		return run_script(err);
-	ret = schema_fetch(client, &shell.schema, err);
+	if (language->schema)
+		ret = schema_fetch(client, &shell.schema, err);
 	if (ret < 0)
 		return ret;
 	ret = run_terminal();
