@@ -13,120 +13,9 @@ for tool in qemu-img qemu-io fio jq python3; do
 	command -v $tool > /dev/null || skip_all "$tool is not installed"
 done
 . "$(dirname "$0")/qmp-lib.sh"
+. "$(dirname "$0")/qmp-chain.sh"
 mkdir -p /run/lock
 ulimit -n 65536
-
-completed="created running waiting pending BLOCK_JOB_COMPLETED concluded null"
-
-start_with_a() {
-	launch_with_a
-	daemon_ready
-}
-
-launch_with_a() {
-	launch --blockdev \
-		node-name=node-A,driver=qcow2,file.driver=file,file.node-name=file,file.filename=./a.qcow2 \
-		--export type=dm,id=virtio0,node-name=node-A,name=virtio0,writable=on \
-		--pidfile "$scratch/pid"
-}
-
-snapshot() {
-	execute blockdev-snapshot-sync "{\"node-name\": \"$1\", \"snapshot-file\": \"$2.qcow2\",
-		\"format\": \"qcow2\", \"snapshot-node-name\": \"node-${2^}\"}" | is '. == {}'
-}
-
-# fill BYTE MIB: 4 MiB of it on the device.
-fill() {
-	head -c 4M /dev/zero | tr '\0' "\\$(printf '%o' "$1")" |
-		dd of=/dev/mapper/virtio0 bs=1M seek="$2" oflag=direct conv=notrunc status=none
-}
-
-# [A] <-- [B] <-- [C] <-- [D] in the empty directory $dir, each with data of its own from 16 MiB on.
-# The load is below that.
-chain_of_four() {
-	cd "$dir"
-	qemu-img create -q -f qcow2 a.qcow2 "${BASE_MIB:-40}M"
-	qemu-io -c "write -P 1 0 28M" a.qcow2 > /dev/null
-	start_with_a
-	snapshot node-A b
-	fill 2 20
-	snapshot node-B c
-	fill 3 24
-	snapshot node-C d
-	fill 4 28
-	watch_events
-	start_load virtio0 8M
-}
-
-# The data of chain_of_four in IMAGE or device of FORMAT.
-still_there() {
-	qemu-io -r -f "$1" -c "read -P 1 16M 4M" -c "read -P 2 20M 4M" -c "read -P 3 24M 4M" \
-		-c "read -P 4 28M 4M" -c "read -P 0 32M 8M" "$2" > "$scratch/io" 2>&1 &&
-		! grep -q "Pattern verification failed" "$scratch/io" && return
-	sed 's/^/# /' "$scratch/io"
-	return 1
-}
-
-# Has a status of a job been told?
-status_is() {
-	jq -r "select(.event == \"JOB_STATUS_CHANGE\" and .data.id == \"$1\") | .data.status" \
-		"$scratch/events" | grep -qx "$2"
-}
-
-# What was told about a job: events, and statuses by their names alone.
-told() {
-	jq -r "select(.data.id == \"$1\" or .data.device == \"$1\") |
-		if .event == \"JOB_STATUS_CHANGE\" then .data.status else .event end" \
-		"$scratch/events" | paste -sd ' '
-}
-
-# story JOB WORDS: exactly these were told, in this order.
-story() {
-	[ "$(told "$1")" = "$2" ] || { printf '# %s\n# not: %s\n' "$(told "$1")" "$2"; return 1; }
-}
-
-# The data of an event.
-data_of() {
-	jq -c "select(.event == \"$1\") | .data" "$scratch/events"
-}
-
-no_jobs() {
-	execute query-jobs | jq -e '. == []' > /dev/null
-}
-
-# The daemon and the kernel agree that the device has these layers.
-layers_are() {
-	local live known
-
-	live=$(layers_of virtio0)
-	known=$(execute query-block | jq -r '.[0].inserted.image |
-		recurse(."backing-image"; . != null) | .filename' | xargs -n 1 basename | paste -sd ' ')
-	[ "$live" = "$1" ] && [ "$known" = "$1" ] && return
-	printf '# %s\n# known: %s\n# not: %s\n' "$live" "$known" "$1"
-	return 1
-}
-
-# ends LAYERS IMAGE...: no byte was lost, the device shows LAYERS, and after the end IMAGE... are
-# fine for QEMU's tools, too.
-ends() {
-	local layers=$1 top=${1%% *} image
-
-	shift
-	end_load
-	layers_are "$layers"
-	still_there raw /dev/mapper/virtio0
-	dd if=/dev/mapper/virtio0 of="$scratch/content" bs=1M iflag=direct status=none
-	quit_daemon
-	kill "$events" 2> /dev/null || true
-	for image in "$@"; do
-		clean "$image"
-		unlocked "$image"
-	done
-	content "$top" "$scratch/content"
-	still_there qcow2 "$top"
-	[ "$(qemu-img info --backing-chain "$top" | awk '/^image:/ { print $2 }' |
-		xargs -n 1 basename | paste -sd ' ')" = "$layers" ]
-}
 
 # operation JSON LAYERS IMAGE...: job0, to its end.
 operation() {
@@ -162,22 +51,6 @@ active() {
 	story job0 "created running ready BLOCK_JOB_READY ${completed#created running }"
 	no_jobs
 	ends "$@"
-}
-
-# try_daemon DESCRIPTION COMMAND...: what a test that failed leaves is taken away.
-try_daemon() {
-	local name
-
-	try "$@"
-	[ ! -e "$scratch/pid" ] || kill -9 "$(cat "$scratch/pid")" 2> /dev/null
-	touch "$scratch/stop"
-	# shellcheck disable=SC2046	# one word for each
-	kill $(pgrep -f "fio --name=load|qmp_client.py") 2> /dev/null
-	start_client
-	for name in virtio0 x; do
-		[ ! -b /dev/mapper/$name ] || timeout 20 dmsetup remove --retry $name
-	done
-	rm -f "$scratch/pid" "$QCHAIN_STATE"
 }
 
 # --- what is refused, and in which words ----------------------------------------------------------
