@@ -68,7 +68,7 @@ static int fail_protocol(const struct client *c, struct qc_error *err)
 
 static int negotiate(struct client *c, struct qc_error *err)
 {
-	struct json_object *greeting, *request, *result = NULL;
+	struct json_object *greeting, *result = NULL;
 	bool good;
 	int ret;
 
@@ -79,9 +79,7 @@ static int negotiate(struct client *c, struct qc_error *err)
 	json_object_put(greeting);
 	if (!good)
 		return fail_protocol(c, err);
-	request = client_request("qmp_capabilities", NULL);
-	ret = client_call(c, request, &result, err);
-	json_object_put(request);
+	ret = client_execute(c, "qmp_capabilities", NULL, NULL, &result, err);
 	json_object_put(result);
 	return ret;
 }
@@ -168,8 +166,8 @@ int client_receive(struct client *c, bool wait, struct json_object **message,
 	}
 }
 
-int client_result(const char *command, struct json_object *answer, struct json_object **result,
-		  struct qc_error *err)
+static int result_of(const char *command, struct json_object *answer, struct json_object **result,
+		     struct qc_error *err)
 {
 	struct json_object *error;
 
@@ -183,7 +181,8 @@ int client_result(const char *command, struct json_object *answer, struct json_o
 		       qapi_get_str(error, "desc", "failed without a reason"));
 }
 
-int client_call(struct client *c, struct json_object *request, struct json_object **result,
+int client_call(struct client *c, struct json_object *request,
+		const struct client_listener *listener, struct json_object **result,
 		struct qc_error *err)
 {
 	struct json_object *message;
@@ -196,14 +195,24 @@ int client_call(struct client *c, struct json_object *request, struct json_objec
 		if (ret)
 			break;
 		if (!qapi_has(message, "event")) {
-			ret = client_result(qapi_get_str(request, "execute", ""), message, result,
-					    err);
+			ret = result_of(qapi_get_str(request, "execute", ""), message, result, err);
 			json_object_put(message);
 			break;
 		}
+		if (listener)
+			listener->event(message, listener->context);
 		json_object_put(message);
 	}
 	return ret;
+}
+
+int client_execute(struct client *c, const char *command, struct json_object *arguments,
+		   const struct client_listener *listener, struct json_object **result,
+		   struct qc_error *err)
+{
+	CLEANUP_JSON struct json_object *request = client_request(command, arguments);
+
+	return client_call(c, request, listener, result, err);
 }
 
 struct json_object *client_request(const char *command, struct json_object *arguments)

@@ -27,17 +27,26 @@ int client_send(struct client *client, struct json_object *request, struct qc_er
 int client_receive(struct client *client, bool wait, struct json_object **message,
 		   struct qc_error *err);
 
+/* Whom to tell of an event, which is only lent. */
+struct client_listener {
+	void (*event)(struct json_object *event, void *context);
+	void *context;
+};
+
 /*
- * client_call - run a command and wait for its answer; events are dropped.
+ * client_call - run a command and wait for its answer.
+ * @listener: of the events that come before that; NULL: they are dropped.
  * *@result is what it returned, which the caller then owns.  -EREMOTEIO when the daemon refused:
  * @err has the command and the daemon's words.
  */
-int client_call(struct client *client, struct json_object *request, struct json_object **result,
+int client_call(struct client *client, struct json_object *request,
+		const struct client_listener *listener, struct json_object **result,
 		struct qc_error *err);
 
-/* What a message that is the answer to @command says, as client_call() returns it. */
-int client_result(const char *command, struct json_object *answer, struct json_object **result,
-		  struct qc_error *err);
+/* The same with a request that is made of @command and @arguments, see client_request(). */
+int client_execute(struct client *client, const char *command, struct json_object *arguments,
+		   const struct client_listener *listener, struct json_object **result,
+		   struct qc_error *err);
 
 /* {"execute": @command}, with @arguments, which are taken over, when they are not NULL. */
 struct json_object *client_request(const char *command, struct json_object *arguments);

@@ -122,7 +122,7 @@ static int run_hmp(const struct cli_call *call, struct qc_error *err)
 	if (!call->nb_arguments)
 		return shell_run(client, &language, false, err);
 	request = request_of(line);
-	ret = client_call(client, request, &result, err);
+	ret = client_call(client, request, NULL, &result, err);
 	if (ret < 0)
 		return ret;
 	return print_text(result) ? CLI_OK : CLI_FAILURE;

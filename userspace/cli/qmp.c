@@ -64,7 +64,7 @@ static int run_qmp(const struct cli_call *call, struct qc_error *err)
 		return shell_run(client, &language, call->values[QMP_VERBOSE], err);
 	if (call->values[QMP_VERBOSE])
 		cli_print_json(json_object_get(request));
-	ret = client_call(client, request, &result, err);
+	ret = client_call(client, request, NULL, &result, err);
 	if (ret < 0)
 		return ret;
 	cli_print_json(json_object_get(result));

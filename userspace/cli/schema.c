@@ -15,11 +15,10 @@ typedef void (*found_fn)(const char *word, void *context);
 
 int schema_fetch(struct client *client, struct schema **schema, struct qc_error *err)
 {
-	struct json_object *request = client_request("query-qmp-schema", NULL), *infos;
-	int ret = client_call(client, request, &infos, err);
+	struct json_object *infos;
+	int ret = client_execute(client, "query-qmp-schema", NULL, NULL, &infos, err);
 	struct schema *s;
 
-	json_object_put(request);
 	if (ret < 0)
 		return ret;
 	s = calloc(1, sizeof(*s));

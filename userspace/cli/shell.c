@@ -32,33 +32,14 @@ static void print_message(struct json_object *message)
 	fflush(stdout);
 }
 
-static void print_event(struct json_object *message)
+static void on_event(struct json_object *event, void *context)
 {
+	(void)context;
 	if (shell.language->events)
-		print_message(message);
+		print_message(event);
 }
 
-/* As client_call(), but showing events. */
-static int call(struct json_object *request, struct json_object **result, struct qc_error *err)
-{
-	struct json_object *message;
-	int ret = client_send(shell.client, request, err);
-
-	while (!ret) {
-		ret = client_receive(shell.client, true, &message, err);
-		if (ret < 0)
-			break;
-		if (qapi_has(message, "event")) {
-			print_event(message);
-			json_object_put(message);
-			continue;
-		}
-		ret = client_result(qapi_get_str(request, "execute", ""), message, result, err);
-		json_object_put(message);
-		break;
-	}
-	return ret;
-}
+static const struct client_listener show = { .event = on_event };
 
 /* Run one line.  Returns 1 when the daemon or the line's writer said no, and a negative errno. */
 static int run_line(const char *line, struct qc_error *err)
@@ -73,7 +54,7 @@ static int run_line(const char *line, struct qc_error *err)
 	if (!ret && shell.verbose)
 		print_message(request);
 	if (!ret)
-		ret = call(request, &result, &own);
+		ret = client_call(shell.client, request, &show, &result, &own);
 	if (!ret)
 		return !shell.language->print(result) || fflush(stdout);
 	if (ret == -EINVAL || ret == -EREMOTEIO) {

@@ -31,15 +31,6 @@ struct node *node_lookup(const char *device, const char *name, struct qmp_error 
 	return node;
 }
 
-static char *absolute(const char *filename)
-{
-	char cwd[PATH_MAX], *path;
-
-	if (filename[0] == '/' || !getcwd(cwd, sizeof(cwd)))
-		return strdup(filename);
-	return asprintf(&path, "%s/%s", strcmp(cwd, "/") ? cwd : "", filename) < 0 ? NULL : path;
-}
-
 static int check_type(const struct node *node, struct qmp_error *error)
 {
 	struct stat st;
@@ -170,7 +161,7 @@ static struct node *open_protocol(struct json_object *options, struct defaults v
 		return NULL;
 	node->locking = strcmp(qapi_get_str(options, "locking", "auto"), "off");
 	node->filename = strdup(filename);
-	node->path = absolute(filename);
+	node->path = qc_absolute_name(filename);
 	if (!node->filename || !node->path)
 		qmp_fail(error, "Out of memory");
 	else if (!node_open_file(node, values.auto_read_only, error))

@@ -41,17 +41,6 @@ struct transaction {
 	size_t nb_exports;
 };
 
-static const char *absolute_path(const char *filename, char *path)
-{
-	char cwd[PATH_MAX];
-
-	if (filename[0] == '/' || !getcwd(cwd, sizeof(cwd)))
-		snprintf(path, 2 * PATH_MAX, "%s", filename);
-	else
-		snprintf(path, 2 * PATH_MAX, "%s/%s", strcmp(cwd, "/") ? cwd : "", filename);
-	return path;
-}
-
 static int create_failed(const char *filename, int ret, const char *lock,
 			 const struct qc_error *err, struct qmp_error *error)
 {
@@ -97,17 +86,18 @@ static int create_overlay(struct transaction *t, struct action *action, const ch
 		.backing_format = action->node->driver == NODE_QCOW2 ? "qcow2" : "raw",
 		.force = true,
 	};
-	char path[2 * PATH_MAX];
+	CLEANUP_FREE char *path = qc_absolute_name(filename);
 	struct qc_error err;
 	int ret;
 
 	if (!backing)
 		return qmp_fail(error, "Could not find '%s'", protocol->path);
+	if (!path)
+		return qmp_fail(error, "Out of memory");
 	if (node_size(action->node, &options.size, error))
 		return -1;
 	if (!*filename)
 		return qmp_fail(error, "Could not create '': %s", strerror(ENOENT));
-	absolute_path(filename, path);
 	if (access(path, F_OK) < 0 && errno == ENOENT) {
 		/* Written first, so that a file that nobody asked for is not left. */
 		action->created = strdup(path);

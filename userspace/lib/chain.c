@@ -4,6 +4,7 @@
 #define _GNU_SOURCE	/* asprintf */
 #endif
 #include <errno.h>
+#include <limits.h>
 #include <stdio.h>
 #include <sys/resource.h>
 
@@ -26,6 +27,15 @@ enum qc_format qc_format_parse(const char *name)
 		if (!strcmp(name, format_names[i]))
 			return i;
 	return QC_FORMAT_UNKNOWN;
+}
+
+char *qc_absolute_name(const char *name)
+{
+	char cwd[PATH_MAX], *path;
+
+	if (name[0] == '/' || !getcwd(cwd, sizeof(cwd)))
+		return strdup(name);
+	return asprintf(&path, "%s/%s", strcmp(cwd, "/") ? cwd : "", name) < 0 ? NULL : path;
 }
 
 /* A colon before the first slash makes a name a protocol's, as in QEMU. */

@@ -55,6 +55,9 @@ void qc_chain_close(struct qc_chain *chain);
 void qc_cleanup_chain(struct qc_chain **chain);
 #define CLEANUP_CHAIN __attribute__((cleanup(qc_cleanup_chain)))
 
+/* @name as it is meant in the working directory.  A new string; NULL without memory. */
+char *qc_absolute_name(const char *name);
+
 /*
  * qc_chain_resolve_name - the path that a backing file name means.
  * Names are relative to the directory of the overlay, by the name under which that was opened.
