@@ -173,14 +173,17 @@ static int grow_base(const struct job *job, struct export *export, struct qc_sto
 		     struct qmp_error *error)
 {
 	struct node *top = job->above ? job->above->backing.node : export->root.node;
-	struct node *base = job->below, *protocol = node_protocol(base);
-	bool locked = protocol->locking && !protocol->in_kernel;
+	struct node *base = job->below, *protocol;
 	struct qc_error err;
 	u64 size, base_size;
+	bool locked;
 	int ret;
 
+	/* A stream need not have a base. */
 	if (job->type != JOB_COMMIT)
 		return 0;
+	protocol = node_protocol(base);
+	locked = protocol->locking && !protocol->in_kernel;
 	if (node_size(top, &size, error) || node_size(base, &base_size, error))
 		return -1;
 	if (base_size >= size)
