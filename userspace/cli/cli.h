@@ -21,6 +21,9 @@ enum cli_exit {
 	/* check only, as qemu-img check has them */
 	CLI_CHECK_CORRUPT = 2,
 	CLI_CHECK_LEAKS = 3,
+	/* stream and commit with --wait only */
+	CLI_JOB_CANCELLED = 3,
+	CLI_JOB_GOES_ON = 4,		/* for all that is known */
 };
 
 #define CLI_MAX_OPTIONS 16
@@ -63,7 +66,8 @@ struct cli_call {
 };
 
 extern const struct cli_command cli_attach, cli_detach, cli_table, cli_create, cli_info,
-	cli_check, cli_tree, cli_qmp, cli_hmp, cli_events;
+	cli_check, cli_tree, cli_qmp, cli_hmp, cli_events, cli_jobs, cli_stream, cli_commit,
+	cli_snapshot;
 
 /* "qchain: <object>: <message>" on stderr. */
 void cli_warn(const char *object, const char *message);

@@ -8,7 +8,7 @@
 
 static const struct cli_command *const commands[] = {
 	&cli_attach, &cli_detach, &cli_table, &cli_create, &cli_info, &cli_check, &cli_tree,
-	&cli_qmp, &cli_hmp, &cli_events,
+	&cli_snapshot, &cli_stream, &cli_commit, &cli_jobs, &cli_qmp, &cli_hmp, &cli_events,
 };
 
 #define OPT_HELP 256		/* getopt values of options without a letter follow */
