@@ -2,6 +2,7 @@
 /* Jobs on the screen. */
 #include <sys/ioctl.h>
 
+#include "human.h"
 #include "job-show.h"
 #include "qapi.h"
 
@@ -37,12 +38,12 @@ void job_line(const struct listed_job *job, int width, char *line, size_t room)
 	if (job->end == JOB_GOES_ON && strcmp(io_status, "ok"))
 		add(line, room, "%s, ", strcmp(io_status, "nospace") ? "I/O error" : "no space");
 	if (progress_rate(p) != PROGRESS_UNKNOWN)
-		add(line, room, "%s/s, ", cli_human(progress_rate(p)));
+		add(line, room, "%s/s, ", qc_human(progress_rate(p)));
 	if (*left)
 		add(line, room, "%s left, ", left);
-	add(line, room, "%s of %s", cli_human(p->done), cli_human(p->total));
+	add(line, room, "%s of %s", qc_human(p->done), qc_human(p->total));
 	if (speed && job->end == JOB_GOES_ON)
-		add(line, room, ", limit %s/s", cli_human(speed));
+		add(line, room, ", limit %s/s", qc_human(speed));
 }
 
 struct json_object *job_json(const struct listed_job *job)

@@ -1,23 +1,23 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 /* qchain tree: attached devices and their chains. */
 #include <errno.h>
-#include <langinfo.h>
 
-#include "cli.h"
-#include "human.h"
 #include "dm.h"
+#include "human.h"
 #include "table.h"
+#include "tree.h"
 
 enum {
 	TREE_JSON,
+	TREE_SOCKET,
 };
 
 static const struct cli_option options[] = {
 	[TREE_JSON] = { "json", 0, CLI_FLAG, NULL, "print an array of devices with their layers" },
+	[TREE_SOCKET] = { "socket", 's', CLI_ARGUMENT, "PATH",
+			  "of the daemon, for an export's ID" },
 	{ 0 }
 };
-
-#define MAX_INDENT 12		/* layers; below that a chain goes straight down */
 
 struct attached {
 	const char *name;
@@ -65,32 +65,33 @@ static struct qc_chain *open_layer(const struct qc_table_layer *layer)
 	return chain;
 }
 
-static void print_line(const struct qc_table_layer *layer, size_t depth, bool writable, bool utf8)
+/* Returns the chain that @tree refers to. */
+static struct qc_chain *look_at(const struct attached *a, size_t i, struct tree_layer *tree)
 {
-	CLEANUP_CHAIN struct qc_chain *chain = open_layer(layer);
-	size_t indent = depth < MAX_INDENT ? depth : MAX_INDENT;
-	u64 allocated = 0;
+	const struct qc_table_layer *layer = &a->table.layers[i];
+	struct qc_chain *chain = open_layer(layer);
 
-	printf("%*s%s %s  %s %s", (int)(indent * 3), "", utf8 ? "└─" : "`-", layer->device,
-	       layer->format, writable ? "rw" : "ro");
-	if (strcmp(layer->data, "-"))
-		printf("  data in %s", layer->data);
-	if (!chain) {
-		puts("  (cannot be opened)");
-		return;
-	}
-	printf("  %s", qc_human(chain->layers[0].size));
-	if (!qc_store_allocated(chain->layers[0].store, &allocated, NULL))
-		printf(", %s on disk", qc_human(allocated));
+	*tree = (struct tree_layer){
+		.filename = layer->device,
+		.format = layer->format,
+		.data = strcmp(layer->data, "-") ? layer->data : NULL,
+		.writable = !i && !(a->table.flags & QC_TABLE_READ_ONLY),
+		.allocated = TREE_UNKNOWN,
+	};
+	if (!chain)
+		return NULL;
+	tree->opened = true;
+	tree->size = chain->layers[0].size;
+	if (qc_store_allocated(chain->layers[0].store, &tree->allocated, NULL))
+		tree->allocated = TREE_UNKNOWN;
 	if (chain->layers[0].header)
-		printf(", clusters of %s", qc_human(qc_cluster_size(chain->layers[0].header)));
-	putchar('\n');
+		tree->cluster_size = qc_cluster_size(chain->layers[0].header);
+	return chain;
 }
 
 static void print_text(const struct attached *a)
 {
 	const struct qc_status *s = &a->status;
-	bool utf8 = !strcmp(nl_langinfo(CODESET), "UTF-8");
 
 	printf("%s  %s%s  %s", a->name, s->mode, a->device.suspended ? " (suspended)" : "",
 	       qc_human(a->sectors << QC_SECTOR_SHIFT));
@@ -99,36 +100,17 @@ static void print_text(const struct attached *a)
 		       qc_human((s->mapped * s->cluster_sectors) << QC_SECTOR_SHIFT));
 	printf(", %s of %s metadata memory\n", qc_human(s->metadata_kib << 10),
 	       qc_human(s->metadata_limit_kib << 10));
-	for (size_t i = 0; i < a->table.count; i++)
-		print_line(&a->table.layers[i], i,
-			   !i && !(a->table.flags & QC_TABLE_READ_ONLY), utf8);
+	for (size_t i = 0; i < a->table.count; i++) {
+		struct tree_layer layer;
+		CLEANUP_CHAIN struct qc_chain *chain = look_at(a, i, &layer);
+
+		tree_print_layer(&layer, i);
+	}
 }
 
 static void add_count(struct json_object *o, const char *name, u64 value)
 {
 	json_object_object_add(o, name, value == QC_UNKNOWN_COUNT ? NULL : cli_json_u64(value));
-}
-
-static struct json_object *json_layer(const struct qc_table_layer *layer, bool writable)
-{
-	CLEANUP_CHAIN struct qc_chain *chain = open_layer(layer);
-	struct json_object *o = json_object_new_object();
-	u64 allocated;
-
-	json_object_object_add(o, "filename", json_object_new_string(layer->device));
-	json_object_object_add(o, "format", json_object_new_string(layer->format));
-	json_object_object_add(o, "read-only", json_object_new_boolean(!writable));
-	if (strcmp(layer->data, "-"))
-		json_object_object_add(o, "data-file", json_object_new_string(layer->data));
-	if (!chain)
-		return o;
-	json_object_object_add(o, "virtual-size", cli_json_u64(chain->layers[0].size));
-	if (!qc_store_allocated(chain->layers[0].store, &allocated, NULL))
-		json_object_object_add(o, "actual-size", cli_json_u64(allocated));
-	if (chain->layers[0].header)
-		json_object_object_add(o, "cluster-size",
-				       cli_json_u64(qc_cluster_size(chain->layers[0].header)));
-	return o;
 }
 
 static struct json_object *json_device(const struct attached *a)
@@ -150,10 +132,12 @@ static struct json_object *json_device(const struct attached *a)
 	add_count(o, "total-host-clusters", s->host_total);
 	add_count(o, "metadata-memory", s->metadata_kib << 10);
 	add_count(o, "metadata-memory-limit", s->metadata_limit_kib << 10);
-	for (size_t i = 0; i < a->table.count; i++)
-		json_object_array_add(layers,
-				      json_layer(&a->table.layers[i], !i &&
-						 !(a->table.flags & QC_TABLE_READ_ONLY)));
+	for (size_t i = 0; i < a->table.count; i++) {
+		struct tree_layer layer;
+		CLEANUP_CHAIN struct qc_chain *chain = look_at(a, i, &layer);
+
+		json_object_array_add(layers, tree_json_layer(&layer));
+	}
 	json_object_object_add(o, "layers", layers);
 	return o;
 }
@@ -193,11 +177,21 @@ static int show_all(struct json_object *array, struct qc_error *err)
 	return ret;
 }
 
+/* The daemon knows more of what is its own. */
+static int show_named(const char *name, const char *socket, struct json_object *array,
+		      struct qc_error *err)
+{
+	int ret = tree_export(name, socket, array, err);
+
+	return ret ? ret : show(name, array, err);
+}
+
 static int run(const struct cli_call *call, struct qc_error *err)
 {
 	struct json_object *array = call->values[TREE_JSON] ? json_object_new_array() : NULL;
-	int ret = call->nb_arguments ? show(call->arguments[0], array, err) :
-				       show_all(array, err);
+	int ret = call->nb_arguments ?
+		  show_named(call->arguments[0], call->values[TREE_SOCKET], array, err) :
+		  show_all(array, err);
 
 	if (array && (!ret || !call->nb_arguments))
 		cli_print_json(json_object_get(array));
@@ -208,7 +202,7 @@ static int run(const struct cli_call *call, struct qc_error *err)
 const struct cli_command cli_tree = {
 	.name = "tree",
 	.arguments = "[NAME]",
-	.help = "draw attached devices and their chains",
+	.help = "draw attached devices, or an export of the daemon, and their chains",
 	.min_arguments = 0,
 	.max_arguments = 1,
 	.usage_exit = CLI_USAGE,

@@ -260,6 +260,7 @@ static struct json_object *block_job_info(struct job *job)
 	qapi_add_bool(info, "auto-finalize", job->auto_finalize);
 	qapi_add_bool(info, "auto-dismiss", job->auto_dismiss);
 	qapi_add_str(info, "error", job->error);
+	qapi_add_str(info, "export", job->export);
 	return info;
 }
 

@@ -82,7 +82,9 @@ static const struct qapi_type block_job_info =
 	       MEMBER("status", job_status),
 	       MEMBER("auto-finalize", qapi_bool),
 	       MEMBER("auto-dismiss", qapi_bool),
-	       OPTIONAL("error", qapi_str));
+	       OPTIONAL("error", qapi_str),
+	       /* not QEMU's: whose device does it */
+	       OPTIONAL("export", qapi_str));
 const struct qapi_type schema_block_job_infos = ARRAY(block_job_info);
 
 /* --- events ----------------------------------------------------------------------------------- */

@@ -1,0 +1,51 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+/* A line of qchain tree. */
+#include <langinfo.h>
+
+#include "human.h"
+#include "qapi.h"
+#include "tree.h"
+
+#define MAX_INDENT 12		/* layers; below that a chain goes straight down */
+
+void tree_print_layer(const struct tree_layer *layer, size_t depth)
+{
+	bool utf8 = !strcmp(nl_langinfo(CODESET), "UTF-8");
+	size_t indent = depth < MAX_INDENT ? depth : MAX_INDENT;
+
+	printf("%*s%s %s  %s %s", (int)(indent * 3), "", utf8 ? "└─" : "`-", layer->filename,
+	       layer->format, layer->writable ? "rw" : "ro");
+	if (layer->data)
+		printf("  data in %s", layer->data);
+	if (!layer->opened) {
+		puts("  (cannot be opened)");
+		return;
+	}
+	printf("  %s", qc_human(layer->size));
+	if (layer->allocated != TREE_UNKNOWN)
+		printf(", %s on disk", qc_human(layer->allocated));
+	if (layer->cluster_size)
+		printf(", clusters of %s", qc_human(layer->cluster_size));
+	if (layer->node)
+		printf("  %s", layer->node);
+	putchar('\n');
+}
+
+struct json_object *tree_json_layer(const struct tree_layer *layer)
+{
+	struct json_object *o = json_object_new_object();
+
+	qapi_add_str(o, "filename", layer->filename);
+	qapi_add_str(o, "format", layer->format);
+	qapi_add_bool(o, "read-only", !layer->writable);
+	qapi_add_str(o, "data-file", layer->data);
+	qapi_add_str(o, "node-name", layer->node);
+	if (!layer->opened)
+		return o;
+	qapi_add_int(o, "virtual-size", layer->size);
+	if (layer->allocated != TREE_UNKNOWN)
+		qapi_add_int(o, "actual-size", layer->allocated);
+	if (layer->cluster_size)
+		qapi_add_int(o, "cluster-size", layer->cluster_size);
+	return o;
+}
