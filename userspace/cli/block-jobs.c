@@ -186,15 +186,14 @@ static int run(const char *command, const struct cli_call *call, struct qc_error
 		.id = call->values[OPT_JOB] ? call->values[OPT_JOB] : call->arguments[0],
 		.complete = true,
 	};
-	int ret = 0;
+	int ret;
 
 	TAILQ_INIT(&f.jobs);
-	if (wait)
+	ret = client_connect(client_path(call->values[OPT_SOCKET]), &client, err);
+	f.client = client;
+	if (!ret && wait)
 		ret = catch_signals(&signals, err);
 	f.signals = signals;
-	if (!ret)
-		ret = client_connect(client_path(call->values[OPT_SOCKET]), &client, err);
-	f.client = client;
 	if (!ret)
 		ret = complete ? find_commit(&f, call, err) : start(&f, command, call, err);
 	if (!ret && wait)
