@@ -402,11 +402,18 @@ static int change_piece(struct qc_chain *chain, enum qc_l2_change what, u64 firs
 {
 	struct qc_image *top = chain->top;
 	u64 backed_end = DIV_ROUND_UP_ULL(chain->backing_size, qc_cluster_size(top));
-	bool backed = first < backed_end;
 	struct qc_range range;
+	bool backed;
 	u64 done;
 	int error;
 
+	/*
+	 * The next table's backing may be longer, as that below a streamed layer is. Where that has
+	 * been looked at already version 2 must not have unallocated clusters again.
+	 */
+	if (top->version < 3 && chain->backing)
+		backed_end = U64_MAX;
+	backed = first < backed_end;
 	*count = min(*count, BIT_ULL(top->l2_bits) - (first & (BIT_ULL(top->l2_bits) - 1)));
 	if (backed)
 		*count = min(*count, backed_end - first);

@@ -437,6 +437,29 @@ removed() {
 	content "$TOP" "$model"
 }
 
+# zeroed_behind VERSION: the top layer goes on behind the end of the layer below it, and the base does,
+# too. What is zeroed there when a stream has been there stays so when the base is next.
+zeroed_behind() {
+	BYTES=$((8 * MIB))
+	CLUSTER=65536
+	fresh_dir tmpfs
+	model=$scratch/model
+	TOP=$dir/top
+	qemu-img create -q -f qcow2 "$dir/base" 8M
+	qemu-io -f qcow2 -c "write -q -P 1 0 8M" "$dir/base"
+	qemu-img create -q -f qcow2 -b "$dir/base" -F qcow2 "$dir/middle" 4M
+	qemu-img create -q -f qcow2 -o "compat=$1" -b "$dir/middle" -F qcow2 "$TOP" 8M
+	flatten "$TOP" "$model"
+	TABLE=$(table_of '' qcow2 "$TOP" qcow2 "$dir/middle" qcow2 "$dir/base")
+	attach qctest "$TABLE"
+	message job_start job0 stream 0 2
+	ended_well
+	blkdiscard -o 5M -l 1M /dev/mapper/qctest
+	blkdiscard -z -o 6M -l 1M /dev/mapper/qctest
+	pivot 0 2
+	all_is_well
+}
+
 # A cluster of the base fails: $1 is the policy.
 with_bad_base() {
 	local where
@@ -513,7 +536,7 @@ without_room() {
 
 echo "# seed $seed"
 modprobe dm-flakey || skip_all "there is no dm-flakey"
-plan 36
+plan 38
 bad_disk bad-base 32
 for name in ext4 xfs disk disk-2 disk-3; do place $name; done
 
@@ -531,6 +554,8 @@ try "stream everything, a top layer with snapshots" streamed tmpfs 0 - --depth 3
 try "stream down to the base" streamed tmpfs 0 below --depth 4 --mixed-clusters --compression any
 try "stream down to the base, other sizes" streamed ext4 0 below --depth 4 --mixed-sizes
 try "stream down to the base, version 2" streamed tmpfs 0 below --depth 3 --version 2 --mixed-sizes
+try "zeroes behind the end of a streamed layer" zeroed_behind 1.1
+try "zeroes behind the end of a streamed layer, version 2" zeroed_behind 0.10
 try "stream down to the second layer" \
 	streamed tmpfs 0 2 --depth 5 --mixed-clusters --mixed-sizes --raw-base
 try "stream into a backing layer" streamed tmpfs 1 - --depth 4 --mixed-clusters --compression any
