@@ -80,6 +80,66 @@ static void features(void **state)
 	must("qemu-io -c 'write -c -P 1 8M 64k' " OURS " && qemu-img check " OURS);
 }
 
+/* Every cluster has its place, where it reads as zeroes, and qemu-img finds nothing wrong. */
+static void preallocated(void **state)
+{
+	static const u64 sizes[] = { 0, 512, 3 << 20, (33 << 20) + 512 };
+
+	(void)state;
+	for (u32 bits = QC_MIN_CLUSTER_BITS; bits <= QC_MAX_CLUSTER_BITS; bits += 4) {
+		for (size_t i = 0; i < ARRAY_SIZE(sizes); i++) {
+			const struct qc_create_options o = {
+				.size = sizes[i],
+				.cluster_size = 1 << bits,
+				.preallocate = true,
+				.force = true,
+			};
+
+			create(&o);
+			assert_int_equal(check_status(OURS, 0), 0);
+			must("qemu-img check " OURS);
+			must("truncate -s %llu raw && qemu-img compare -f raw -F qcow2 raw " OURS,
+			     sizes[i]);
+			if (!sizes[i])
+				continue;
+			must("qemu-img map --output=json " OURS " > map");
+			must("test $(grep -c depth map) -eq $(grep -c '\"offset\"' map)");
+			if (sizes[i] < 1 << 20)
+				continue;
+			must("qemu-io -c 'write -P 5 1M 1M' -c 'read -P 5 1M 1M' " OURS);
+			must("qemu-img check " OURS);
+		}
+	}
+}
+
+/* What is open and locked becomes an image; what cannot become one stays as it is. */
+static void in_a_store(void **state)
+{
+	struct qc_create_options o = { .size = 1 << 20, .preallocate = true };
+	CLEANUP_STORE struct qc_store *store = NULL;
+	struct qc_error err = { 0 };
+	char name[600] = { 0 };
+
+	(void)state;
+	must("seq 1000000 > " OURS " && cp " OURS " before");
+	assert_int_equal(qc_store_open(OURS, QC_OPEN_WRITE, &store, &err), 0);
+	assert_int_equal(qc_lock(store, QC_LOCK_WRITE, &err), 0);
+	o.backing = "x";
+	o.backing_format = "raw";
+	assert_failed(&err, qc_create_in(store, &o, &err), EINVAL, OURS, "hide");
+	memset(name, 'x', sizeof(name) - 1);
+	o.backing = name;
+	o.preallocate = false;
+	o.cluster_size = 512;
+	assert_failed(&err, qc_create_in(store, &o, &err), ENOSPC, OURS, "header does not fit");
+	must("cmp before " OURS);
+	o.backing = NULL;
+	assert_int_equal(qc_create_in(store, &o, &err), 0);
+	qc_lock(store, QC_LOCK_NONE, &err);
+	must("truncate -s 1M raw && qemu-img compare -f raw -F qcow2 raw " OURS
+	     " && qemu-img check " OURS);
+}
+
 static void sizes(void **state)
 {
 	static const struct {
@@ -189,6 +249,8 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(every_geometry),
 		cmocka_unit_test(features),
+		cmocka_unit_test(preallocated),
+		cmocka_unit_test(in_a_store),
 		cmocka_unit_test(sizes),
 		cmocka_unit_test(refused),
 		cmocka_unit_test(nothing_left),

@@ -92,9 +92,10 @@ static int set_compression(struct qc_create_options *o, const char *value, struc
 static int set_preallocation(struct qc_create_options *o, const char *value,
 			     struct qc_error *err)
 {
-	(void)o;
-	return strcmp(value, "off") ?
-	       bad_value("preallocation", value, "use off, or qemu-img create", err) : 0;
+	o->preallocate = !strcmp(value, "metadata");
+	return !o->preallocate && strcmp(value, "off") ?
+	       bad_value("preallocation", value, "use off or metadata, or qemu-img create", err) :
+	       0;
 }
 
 static const struct {

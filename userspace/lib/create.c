@@ -4,6 +4,7 @@
 #include <fcntl.h>
 
 #include "create.h"
+#include "entry.h"
 #include "locks.h"
 #include "refcount.h"
 
@@ -86,6 +87,9 @@ static int fill_header(struct qc_header *h, const struct qc_create_options *o, c
 		return qc_fail(err, EINVAL, path, "use a shorter name, relative to the image",
 			       "the backing file's name has more than %d bytes",
 			       QC_MAX_BACKING_NAME);
+	if (o->backing && o->preallocate)
+		return qc_fail(err, EINVAL, path, "leave one of them out",
+			       "preallocated clusters would hide the backing file");
 	if (o->size > INT64_MAX - QC_SECTOR_SIZE)
 		return qc_fail(err, EINVAL, path, NULL, "bad size %llu", o->size);
 
@@ -131,45 +135,111 @@ static int fill_block(void *ctx, void *block, u64 first, struct qc_error *err)
 	return 0;
 }
 
-/* Cluster 0 is the header, then comes the L1 table, then the refcount structures. */
-static int write_image(struct qc_store *store, struct qc_header *h, struct qc_error *err)
-{
-	u64 l1_clusters = qc_div_round_up(h->l1_size * sizeof(u64), qc_cluster_size(h));
-	struct qc_refcount_layout layout;
-	void *ctx[] = { h, &layout };
-	CLEANUP_FREE u8 *zeroes = NULL;
-	int ret;
+/* Where tables and clusters lie, in clusters: header, L1 table, L2 tables, data, refcounts. */
+struct image_layout {
+	u64 l1_clusters;
+	u64 l2_first, l2_tables;	/* the last two for preallocation only */
+	u64 data_first, data_clusters;
+	struct qc_refcount_layout refcounts;
+};
 
+static int lay_out(struct qc_header *h, bool preallocate, struct image_layout *layout)
+{
 	/* An image of size 0 has an L1 table too, so that it can be grown. */
-	if (!l1_clusters)
-		l1_clusters = 1;
 	if (!h->l1_size)
 		h->l1_size = 1;
+	memset(layout, 0, sizeof(*layout));
+	layout->l1_clusters = qc_div_round_up(h->l1_size * sizeof(u64), qc_cluster_size(h));
+	layout->l2_first = 1 + layout->l1_clusters;
+	if (preallocate) {
+		layout->data_clusters = qc_div_round_up(h->size, qc_cluster_size(h));
+		layout->l2_tables = qc_div_round_up(layout->data_clusters, qc_l2_entries(h));
+	}
+	layout->data_first = layout->l2_first + layout->l2_tables;
+	return qc_refcount_layout(h, layout->data_first + layout->data_clusters,
+				  &layout->refcounts);
+}
 
-	h->l1_offset = qc_cluster_size(h);
-	ret = qc_refcount_layout(h, 1 + l1_clusters, &layout);
+/* @count clusters of tables from cluster @at on that refer to @targets clusters from @first on. */
+static int write_entries(struct qc_store *store, const struct qc_header *h, u64 at, u64 count,
+			 u64 first, u64 targets, struct qc_error *err)
+{
+	CLEANUP_FREE u8 *cluster = malloc(qc_cluster_size(h));
+	u64 entries = qc_l2_entries(h);
+	int ret = 0;
+
+	if (!cluster)
+		return qc_fail_nomem(err, store->path);
+	for (u64 i = 0; i < count && !ret; i++) {
+		memset(cluster, 0, qc_cluster_size(h));
+		for (u64 j = 0; j < entries && i * entries + j < targets; j++)
+			qc_put_be64(cluster + j * sizeof(u64),
+				    (first + i * entries + j) << h->cluster_bits | QC_COPIED);
+		ret = qc_store_write(store, (at + i) << h->cluster_bits, cluster,
+				     qc_cluster_size(h), err);
+	}
+	return ret;
+}
+
+/* Would the new header fit?  Else that comes out when what was there is gone. */
+static int check_header(const struct qc_header *h, const char *path, struct qc_error *err)
+{
+	CLEANUP_FREE u8 *cluster = malloc(qc_cluster_size(h));
+
+	return cluster ? qc_header_encode(h, path, cluster, err) : qc_fail_nomem(err, path);
+}
+
+/*
+ * From here on there is no image.  Old bytes of a file would otherwise show through in clusters
+ * that are allocated later, and a device's old header would refer to new tables.
+ */
+static int wipe(struct qc_store *store, struct qc_error *err)
+{
+	const u8 zeroes[QC_SECTOR_SIZE] = { 0 };
+	int ret;
+
+	if (!store->is_bdev)
+		return qc_store_resize(store, 0, err);
+	ret = qc_store_write(store, 0, zeroes, sizeof(zeroes), err);
+	return ret ? ret : qc_store_flush(store, err);
+}
+
+/* The header comes last: until then there is no image. */
+static int write_image(struct qc_store *store, struct qc_header *h,
+		       const struct qc_create_options *o, bool fresh, struct qc_error *err)
+{
+	struct image_layout layout;
+	void *ctx[] = { h, &layout.refcounts };
+	int ret;
+
+	if (store->is_bdev && o->preallocate)
+		return qc_fail(err, EINVAL, store->path, "use a file, or no preallocation",
+			       "what a device holds would show in preallocated clusters");
+	ret = lay_out(h, o->preallocate, &layout);
 	if (ret < 0)
 		return qc_fail(err, -ret, store->path, "use a larger cluster size",
 			       "the refcount table would be too large");
-	ret = qc_store_resize(store, layout.end << h->cluster_bits, err);
-	if (ret < 0)
-		return ret;
-
-	zeroes = calloc(1, qc_cluster_size(h));
-	if (!zeroes)
-		return qc_fail_nomem(err, store->path);
-	/* A device still has its old contents there. */
-	for (u64 i = 0; i < l1_clusters; i++) {
-		ret = qc_store_write(store, h->l1_offset + (i << h->cluster_bits), zeroes,
-				     qc_cluster_size(h), err);
-		if (ret < 0)
-			return ret;
+	if (!fresh) {
+		ret = check_header(h, store->path, err);
+		if (!ret)
+			ret = wipe(store, err);
 	}
-	ret = qc_refcount_build(store, h, &layout, fill_block, ctx, err);
+	if (!ret)
+		ret = qc_store_resize(store, layout.refcounts.end << h->cluster_bits, err);
+	/* Without entries, too: a device still has its old contents there. */
+	if (!ret)
+		ret = write_entries(store, h, 1, layout.l1_clusters, layout.l2_first,
+				    layout.l2_tables, err);
+	if (!ret)
+		ret = write_entries(store, h, layout.l2_first, layout.l2_tables,
+				    layout.data_first, layout.data_clusters, err);
+	if (!ret)
+		ret = qc_refcount_build(store, h, &layout.refcounts, fill_block, ctx, err);
 	if (ret < 0)
 		return ret;
-	h->reftable_offset = layout.first << h->cluster_bits;
-	h->reftable_clusters = layout.table_clusters;
+	h->l1_offset = qc_cluster_size(h);
+	h->reftable_offset = layout.refcounts.first << h->cluster_bits;
+	h->reftable_clusters = layout.refcounts.table_clusters;
 	return qc_header_write(h, store, err);
 }
 
@@ -236,14 +306,22 @@ int qc_create(const char *path, const struct qc_create_options *o, struct qc_err
 	ret = qc_lock(store, QC_LOCK_WRITE, err);
 	if (!ret && !created)
 		ret = check_existing(store, o, err);
-	/* Old bytes would otherwise show through in clusters that are allocated later. */
-	if (!ret && !created && !store->is_bdev)
-		ret = qc_store_resize(store, 0, err);
 	if (!ret)
-		ret = write_image(store, h, err);
+		ret = write_image(store, h, o, created, err);
 	if (!ret && created)
 		ret = flush_directory(path, err);
 	if (ret < 0 && created)
 		unlink(path);
 	return ret;
+}
+
+int qc_create_in(struct qc_store *store, const struct qc_create_options *o, struct qc_error *err)
+{
+	CLEANUP_HEADER struct qc_header *h = calloc(1, sizeof(*h));
+	int ret;
+
+	if (!h)
+		return qc_fail_nomem(err, store->path);
+	ret = fill_header(h, o, store->path, err);
+	return ret ? ret : write_image(store, h, o, false, err);
 }

@@ -16,6 +16,7 @@ struct qc_create_options {
 	const char *backing_format;	/* needed with a backing file */
 	bool lazy_refcounts;
 	enum qc_compression compression;
+	bool preallocate;		/* a place for all; in files, without a backing file */
 	bool force;			/* overwrite what is there */
 };
 
@@ -29,5 +30,13 @@ struct qc_create_options {
  * Returns 0, -EEXIST, -EINVAL (options), -EBUSY, -ENOSPC (device too small), ...
  */
 int qc_create(const char *path, const struct qc_create_options *options, struct qc_error *err);
+
+/*
+ * qc_create_in - make an image of what is open already, whatever it holds; options->force plays no
+ * part.  The caller has it locked for writing.  Options are looked at before anything is
+ * written; after another failure what was there is gone, and it is no image.
+ */
+int qc_create_in(struct qc_store *store, const struct qc_create_options *options,
+		 struct qc_error *err);
 
 #endif /* QCHAIN_CREATE_H */
