@@ -61,7 +61,7 @@ def environment(**more):
 class Daemon:
     """qchaind in a directory of its own, with a monitor on qmp.sock."""
 
-    def __init__(self, *options, program=QCHAIND, **popen):
+    def __init__(self, *options, program=QCHAIND, state=None, **popen):
         self.directory = tempfile.TemporaryDirectory(prefix='qchaind-test.')
         os.chmod(self.directory.name, 0o755)
         self.path = os.path.join(self.directory.name, 'qmp.sock')
@@ -70,7 +70,8 @@ class Daemon:
         with open(self.log, 'wb') as log:
             self.process = subprocess.Popen(
                 [program, '--chardev', chardev, '--monitor', *(options or ['chardev=m'])],
-                stdin=subprocess.DEVNULL, stderr=log, env=environment(), **popen)
+                stdin=subprocess.DEVNULL, stderr=log,
+                env={**os.environ, 'QCHAIN_STATE': state} if state else environment(), **popen)
         wait_for(lambda: can_connect(self.path) or self.process.poll() is not None, 'the socket')
         must(self.process.poll() is None, self.read_log())
 

@@ -23,9 +23,10 @@ static struct job *find_block_job(struct json_object *arguments, struct qmp_erro
 	if (!id)
 		id = qapi_get_str(arguments, "id", "");
 	job = job_find(id);
-	if (!job)
-		qmp_fail_class(error, QMP_DEVICE_NOT_ACTIVE, "Block job '%s' not found", id);
-	return job;
+	if (job && job_is_block(job))
+		return job;
+	qmp_fail_class(error, QMP_DEVICE_NOT_ACTIVE, "Block job '%s' not found", id);
+	return NULL;
 }
 
 static int cancel(struct job *job, bool force, struct qmp_error *error)
@@ -274,7 +275,8 @@ static int run_query_block_jobs(struct qmp_session *session, struct json_object 
 	(void)error;
 	*result = json_object_new_array();
 	TAILQ_FOREACH(job, &job_list, link)
-		json_object_array_add(*result, block_job_info(job));
+		if (job_is_block(job))
+			json_object_array_add(*result, block_job_info(job));
 	return 0;
 }
 

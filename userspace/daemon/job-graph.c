@@ -269,11 +269,12 @@ void job_graph_relock(struct job *job)
 
 void job_graph_release(struct job *job)
 {
-	struct export *export = export_find(job->export);
+	struct export *export;
 	struct qmp_error error;
 
 	if (!job->written)
 		return;
+	export = export_find(job->export);
 	set_written(job->written, false);
 	if (export && reload(export, &error))
 		log_line(LOG_WARNING, "job %s: %s", job->id, error.text);

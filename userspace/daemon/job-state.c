@@ -59,14 +59,14 @@ static bool find(struct json_object *object, const char *member, struct node **n
 static bool restore(struct json_object *object)
 {
 	struct job *job = calloc(1, sizeof(*job));
+	int type = job_type_parse(qapi_get_str(object, "type", ""));
 	bool whole;
 
 	if (!job)
 		return false;
 	TAILQ_INSERT_TAIL(&job_list, job, link);
 	job->id = copy(object, "id");
-	job->type = strcmp(qapi_get_str(object, "type", ""), job_type_name(JOB_STREAM)) ?
-		    JOB_COMMIT : JOB_STREAM;
+	job->type = type < 0 ? JOB_COMMIT : type;
 	job->auto_finalize = qapi_get_bool(object, "auto-finalize", true);
 	job->auto_dismiss = qapi_get_bool(object, "auto-dismiss", true);
 	job->speed = qapi_get_int(object, "speed", 0);
@@ -82,7 +82,8 @@ static bool restore(struct json_object *object)
 	job->backing_file = copy(object, "backing-file");
 	whole = find(object, "above", &job->above) && find(object, "below", &job->below) &&
 		find(object, "written", &job->written);
-	if (whole && job->id && job->export && job->on_error) {
+	if (whole && type >= 0 && job->id &&
+	    (!job_is_block(job) || (job->export && job->on_error))) {
 		job_graph_restore(job);
 		return true;
 	}
@@ -104,7 +105,7 @@ void job_state_prune(void)
 
 	for (job = TAILQ_FIRST(&job_list); job; job = next) {
 		next = TAILQ_NEXT(job, link);
-		if (job->status != JOB_CONCLUDED && !export_find(job->export))
+		if (job_is_block(job) && job->status != JOB_CONCLUDED && !export_find(job->export))
 			job_free(job);
 	}
 }

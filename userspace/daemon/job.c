@@ -20,9 +20,13 @@ static sd_event_source *poll_source;	/* NULL before start */
 static bool watching;
 static sd_event *watch_loop;
 
-static const char *const type_names[] = {
-	[JOB_COMMIT] = "commit",
-	[JOB_STREAM] = "stream",
+static const struct {
+	const char *name;
+	bool is_block;
+} types[] = {
+	[JOB_COMMIT] = { "commit", true },
+	[JOB_STREAM] = { "stream", true },
+	[JOB_CREATE] = { "create", false },
 };
 
 static const char *const status_names[] = {
@@ -58,7 +62,20 @@ static const struct {
 
 const char *job_type_name(enum job_type type)
 {
-	return type_names[type];
+	return types[type].name;
+}
+
+int job_type_parse(const char *name)
+{
+	for (size_t i = 0; i < ARRAY_SIZE(types); i++)
+		if (!strcmp(name, types[i].name))
+			return i;
+	return -1;
+}
+
+bool job_is_block(const struct job *job)
+{
+	return types[job->type].is_block;
 }
 
 const char *job_status_name(enum job_status status)
@@ -96,7 +113,7 @@ static struct job *job_of(const struct export *export)
 	struct job *job;
 
 	TAILQ_FOREACH(job, &job_list, link)
-		if (is_active(job) && job->status > JOB_UNDEFINED &&
+		if (job_is_block(job) && is_active(job) && job->status > JOB_UNDEFINED &&
 		    !strcmp(job->export, export->id))
 			return job;
 	return NULL;
@@ -146,8 +163,11 @@ static void set_status(struct job *job, enum job_status status)
 
 static void tell_progress(const struct job *job, const char *event)
 {
-	struct json_object *data = json_object_new_object();
+	struct json_object *data;
 
+	if (!job_is_block(job))
+		return;
+	data = json_object_new_object();
 	qapi_add_str(data, "type", job_type_name(job->type));
 	qapi_add_str(data, "device", job->id);
 	qapi_add_int(data, "len", job->len);
@@ -206,7 +226,7 @@ static int send(const struct job *job, const char *what, struct qc_error *err)
 static void forget(const struct job *job)
 {
 	struct qc_error err;
-	int ret = send(job, "forget", &err);
+	int ret = job_is_block(job) ? send(job, "forget", &err) : 0;
 
 	if (ret && ret != -ENOENT && ret != -ENODEV)
 		log_line(LOG_WARNING, "%s", err.text);
@@ -253,7 +273,7 @@ void job_refresh(struct job *job)
 {
 	struct qc_job_status status;
 
-	if (is_active(job))
+	if (job_is_block(job) && is_active(job))
 		look(job, &status);
 }
 
@@ -281,12 +301,20 @@ static void fail(struct job *job, const char *text)
 	set_status(job, JOB_ABORTING);
 }
 
+static void end_work(struct job *job)
+{
+	if (job->work)
+		job->work->end(job->work_data, job->error);
+	job->work = NULL;
+}
+
 /* Whether it went well is in job->error. */
 static void conclude(struct job *job)
 {
-	if (job->error)
+	if (job->error && job_is_block(job))
 		cancel_kernel(job);
 	job_graph_release(job);
+	end_work(job);
 	tell_progress(job, job->error && job->cancelled ? "BLOCK_JOB_CANCELLED" :
 							  "BLOCK_JOB_COMPLETED");
 	set_status(job, JOB_CONCLUDED);
@@ -305,7 +333,7 @@ void job_finalize(struct job *job)
 {
 	struct qmp_error error;
 
-	if (!job->done && !job->error && job_graph_pivot(job, &error)) {
+	if (job_is_block(job) && !job->done && !job->error && job_graph_pivot(job, &error)) {
 		log_line(LOG_ERR, "job %s: %s", job->id, error.text);
 		fail(job, error.text);
 	}
@@ -339,6 +367,29 @@ static void ended(struct job *job, int code)
 	else
 		tell_error(job, code, strcmp(job->on_error, "ignore") ? "report" : "ignore");
 	fail(job, strerror(code));
+	conclude(job);
+}
+
+/* --- the daemon's own ------------------------------------------------------------------------- */
+
+static void do_step(struct job *job)
+{
+	struct qmp_error error;
+	int ret;
+
+	if (job->user_paused)
+		return;
+	ret = job->work->step(job->work_data, &error);
+	if (ret > 0) {
+		job_poll_soon();
+		return;
+	}
+	job->offset = job->len;
+	if (!ret) {
+		converge(job);
+		return;
+	}
+	fail(job, error.text);
 	conclude(job);
 }
 
@@ -387,6 +438,10 @@ static void catch_up(struct job *job)
 	/* Waits for a client, or is still being started. */
 	if (!is_active(job) || job->status == JOB_UNDEFINED || job->status >= JOB_WAITING)
 		return;
+	if (!job_is_block(job)) {
+		do_step(job);
+		return;
+	}
 	there = look(job, &kernel);
 	if (there < 0)
 		return;
@@ -456,10 +511,12 @@ int job_pause(struct job *job, struct qmp_error *error)
 
 	if (job->user_paused)
 		return qmp_fail(error, "Job is already paused");
-	ret = job->status == JOB_READY ? 0 : send(job, "pause", &err);
+	ret = job->work || job->status == JOB_READY ? 0 : send(job, "pause", &err);
 	if (ret)
 		return kernel_failed(ret, &err, error);
 	job->user_paused = true;
+	if (job->work)
+		set_status(job, JOB_PAUSED);
 	job_poll_soon();
 	return 0;
 }
@@ -472,10 +529,12 @@ int job_resume(struct job *job, struct qmp_error *error)
 	if (!job->user_paused)
 		return qmp_fail(error, "Can't resume a job that was not paused");
 	job->error_told = false;
-	ret = job->status == JOB_STANDBY ? 0 : send(job, "resume", &err);
+	ret = job->work || job->status == JOB_STANDBY ? 0 : send(job, "resume", &err);
 	if (ret)
 		return kernel_failed(ret, &err, error);
 	job->user_paused = false;
+	if (job->work)
+		set_status(job, JOB_RUNNING);
 	job->io_error = 0;
 	job_poll_soon();
 	return 0;
@@ -500,7 +559,7 @@ int job_set_speed(struct job *job, u64 speed, struct qmp_error *error)
 
 void job_cancel(struct job *job, bool force)
 {
-	if (job->status == JOB_WAITING || job->status == JOB_PENDING) {
+	if (!job_is_block(job) || job->status == JOB_WAITING || job->status == JOB_PENDING) {
 		job->cancelled = true;
 		fail(job, strerror(ECANCELED));
 		conclude(job);
@@ -544,6 +603,26 @@ static int check_id(const char *id, struct qmp_error *error)
 	return 0;
 }
 
+/* A job in the list that has nothing but a name. */
+static struct job *add(enum job_type type, const char *id, struct qmp_error *error)
+{
+	struct job *job;
+
+	if (check_id(id, error))
+		return NULL;
+	job = calloc(1, sizeof(*job));
+	if (job)
+		job->id = strdup(id);
+	if (!job || !job->id) {
+		free(job);
+		qmp_fail(error, "Out of memory");
+		return NULL;
+	}
+	job->type = type;
+	TAILQ_INSERT_TAIL(&job_list, job, link);
+	return job;
+}
+
 struct job *job_new(enum job_type type, struct export *export, const char *device,
 		    struct json_object *arguments, struct qmp_error *error)
 {
@@ -556,8 +635,6 @@ struct job *job_new(enum job_type type, struct export *export, const char *devic
 	/* Named by the device; one that was found by the name of a node has none. */
 	if (!id)
 		id = export_find(device) ? device : "";
-	if (check_id(id, error))
-		return NULL;
 	if (speed < 0) {
 		qmp_fail(error, "Parameter 'speed' expects a non-negative value");
 		return NULL;
@@ -566,21 +643,16 @@ struct job *job_new(enum job_type type, struct export *export, const char *devic
 		qmp_fail(error, "A backing file name has 1 to %d bytes", QC_MAX_BACKING_NAME);
 		return NULL;
 	}
-	job = calloc(1, sizeof(*job));
-	if (!job) {
-		qmp_fail(error, "Out of memory");
+	job = add(type, id, error);
+	if (!job)
 		return NULL;
-	}
-	TAILQ_INSERT_TAIL(&job_list, job, link);
-	job->type = type;
 	job->speed = speed;
 	job->auto_finalize = qapi_get_bool(arguments, "auto-finalize", true);
 	job->auto_dismiss = qapi_get_bool(arguments, "auto-dismiss", true);
-	job->id = strdup(id);
 	job->export = strdup(export->id);
 	job->on_error = strdup(strcmp(on_error, "auto") ? on_error : "enospc");
 	job->backing_file = backing_file ? strdup(backing_file) : NULL;
-	if (job->id && job->export && job->on_error && (job->backing_file || !backing_file))
+	if (job->export && job->on_error && (job->backing_file || !backing_file))
 		return job;
 	job_free(job);
 	qmp_fail(error, "Out of memory");
@@ -645,6 +717,27 @@ int job_start(struct job *job, struct qmp_error *error)
 	return -1;
 }
 
+int job_run(enum job_type type, const char *id, const struct job_work *work, void *data,
+	    struct qmp_error *error)
+{
+	struct job *job = add(type, id, error);
+
+	if (!job)
+		return -1;
+	job->auto_finalize = true;
+	job->len = 1;	/* done, or not done */
+	if (state_save(error)) {
+		job_free(job);
+		return -1;
+	}
+	job->work = work;
+	job->work_data = data;
+	set_status(job, JOB_CREATED);
+	set_status(job, JOB_RUNNING);
+	job_poll_soon();
+	return 0;
+}
+
 /* --- the part --------------------------------------------------------------------------------- */
 
 /* Go on with what an earlier daemon began. */
@@ -657,6 +750,9 @@ static int take_up(struct qmp_error *error)
 		if (job->status == JOB_CONCLUDED) {
 			forget(job);
 		} else if (job->done) {
+			conclude(job);
+		} else if (!job_is_block(job)) {
+			fail(job, "The daemon ended before the job did");
 			conclude(job);
 		} else {
 			if (watch(error))
@@ -675,6 +771,9 @@ static int start(sd_event *loop, struct qmp_error *error)
 
 	watch_loop = loop;
 	ret = sd_event_add_defer(loop, &poll_source, on_poll, NULL);
+	/* Clients come first: a step of a job leads to the next one. */
+	if (ret >= 0)
+		ret = sd_event_source_set_priority(poll_source, SD_EVENT_PRIORITY_IDLE);
 	if (ret < 0)
 		return qmp_fail(error, "cannot watch jobs: %s", strerror(-ret));
 	return take_up(error);
@@ -685,14 +784,13 @@ static int quit(bool keep, struct qmp_error *error)
 	struct job *job, *next;
 
 	(void)error;
-	if (keep)
-		return 0;
 	for (job = TAILQ_FIRST(&job_list); job; job = next) {
 		next = TAILQ_NEXT(job, link);
-		if (is_active(job))
+		if (is_active(job) && (!keep || !job_is_block(job)))
 			job_cancel(job, true);
 	}
-	poll_all();
+	if (!keep)
+		poll_all();
 	return 0;
 }
 

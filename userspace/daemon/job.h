@@ -1,11 +1,12 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * Jobs: what they have in common.  stream.c and commit.c start them, job-graph.c makes what the
- * kernel needs for them and what is left of a chain at their end, job-state.c is about the next
- * daemon, job-commands.c is what clients ask for.
+ * Jobs: what they have in common.  stream.c, commit.c and create-job.c start them, job-graph.c
+ * makes what the kernel needs for them and what is left of a chain at their end, job-state.c is
+ * about the next daemon, job-commands.c is what clients ask for.
  *
- * The kernel's job copies; this one has the names, the status words and the events.  It is a step
- * behind: job_poll() looks at the kernel's and catches up.
+ * A block job copies, and the kernel does that; the job here has the names, the status words and
+ * the events.  It is a step behind: it looks at the kernel's and catches up.  Other jobs are done
+ * by the daemon, a step at a time when its loop has nothing else to do, and end with it.
  *
  *	created -> running <-> paused
  *	running -> ready <-> standby			active commit
@@ -26,6 +27,7 @@
 enum job_type {
 	JOB_COMMIT,
 	JOB_STREAM,
+	JOB_CREATE,
 };
 
 enum job_status {
@@ -52,6 +54,14 @@ enum job_verb {
 	JOB_VERB_DISMISS,
 };
 
+/* What the daemon does in a job. */
+struct job_work {
+	/* The next step.  Returns 1 when there is more to do, 0 when not, or -1 with @error. */
+	int (*step)(void *data, struct qmp_error *error);
+	/* Frees @data.  @failed: what has been made goes, too. */
+	void (*end)(void *data, bool failed);
+};
+
 struct job {
 	TAILQ_ENTRY(job) link;
 	char *id;
@@ -63,7 +73,9 @@ struct job {
 
 	/* The rest does not matter any more when it is concluded. */
 
-	char *export;			/* whose device does it */
+	const struct job_work *work;	/* NULL: a block job, or nothing to do any more */
+	void *work_data;
+	char *export;			/* whose device does it; from here on of block jobs only */
 	char *on_error;			/* the kernel's word */
 	/*
 	 * At the end @above gets @below as its backing node, NULL: none; an active commit, which
@@ -88,7 +100,12 @@ extern const struct qapi_command job_commands[];
 extern const struct qapi_event job_events[];
 
 const char *job_type_name(enum job_type type);
+/* Returns -1 for an unknown name. */
+int job_type_parse(const char *name);
 const char *job_status_name(enum job_status status);
+
+/* Does the kernel do it, and is it for the commands and events of block jobs? */
+bool job_is_block(const struct job *job);
 
 /* NULL when there is none. */
 struct job *job_find(const char *id);
@@ -100,6 +117,13 @@ struct job *job_find(const char *id);
  */
 struct job *job_new(enum job_type type, struct export *export, const char *device,
 		    struct json_object *arguments, struct qmp_error *error);
+
+/*
+ * A new job that the daemon does itself, and that runs.  It stays until it is dismissed.  Takes
+ * @data over unless it fails.
+ */
+int job_run(enum job_type type, const char *id, const struct job_work *work, void *data,
+	    struct qmp_error *error);
 
 /* Out of the list, without a word. */
 void job_free(struct job *job);

@@ -196,6 +196,13 @@ static struct node *open_ref(struct json_object *ref, const struct defaults *val
 	return NULL;
 }
 
+struct node *node_open_ref(struct json_object *ref, struct qmp_error *error)
+{
+	const struct defaults values = { 0 };
+
+	return open_ref(ref, &values, error);
+}
+
 int node_read_header(struct node *node, struct qmp_error *error)
 {
 	const struct qc_store *store = node_protocol(node)->store;

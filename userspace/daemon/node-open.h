@@ -15,6 +15,9 @@
  */
 struct node *node_open(struct json_object *options, struct qmp_error *error);
 
+/* The protocol node that a checked BlockdevRef names or defines; on the same terms. */
+struct node *node_open_ref(struct json_object *ref, struct qmp_error *error);
+
 /*
  * Read the header of a qcow2 node anew.  An image marked corrupt is refused where it could
  * be written to.

@@ -148,6 +148,14 @@ static bool claimed(const struct node *node, bool to_write)
 
 #define PARTY_MAX (2 * NODE_NAME_MAX + 96)
 
+/* What one who writes needs. */
+static const char *needs(const struct node_edge *edge)
+{
+	if (edge->needs)
+		return edge->needs;
+	return strcmp(edge->role, "file") ? "write" : "write, resize";
+}
+
 static const char *party(const struct node_edge *edge, const struct node *node, char *text)
 {
 	if (edge->parent)
@@ -173,12 +181,11 @@ static int check_claim(const struct node_edge *edge, const struct node *node, bo
 
 		if (other == edge || !other->claims || !(writes || other->writes))
 			continue;
-		if (writes && other->writes)
+		if (writes && other->writes && !edge->needs)
 			writer = other;
 		return qmp_fail(error,
 				"Permission conflict on node '%s': permissions '%s' are both required by %s and unshared by %s.",
-				node->name,
-				strcmp(writer->role, "file") ? "write" : "write, resize",
+				node->name, needs(writer),
 				party(writer, node, who),
 				party(writer == edge ? other : edge, node, whom));
 	}

@@ -36,6 +36,11 @@ struct node_edge {
 	struct node *node;		/* what is used; NULL: nothing */
 	struct node *parent;		/* by which node; NULL: by an export */
 	const char *role;		/* "file", "backing", "root" */
+	/*
+	 * Of one that lets others do what they like, if they let it: QEMU's permissions, for
+	 * messages.  NULL: by the role.
+	 */
+	const char *needs;
 	bool claims;
 	bool writes;			/* when it claims */
 	TAILQ_ENTRY(node_edge) link;	/* in node->users */

@@ -8,6 +8,10 @@
 static const struct qapi_type blockdev_driver =
 	ENUM("BlockdevDriver", "file", "host_device", "qcow2", "raw");
 static const struct qapi_type discard_options = ENUM("BlockdevDiscardOptions", "ignore", "unmap");
+static const struct qapi_type compression_type = ENUM("Qcow2CompressionType", "zlib", "zstd");
+static const struct qapi_type qcow2_version = ENUM("BlockdevQcow2Version", "v2", "v3");
+static const struct qapi_type prealloc_mode =
+	ENUM("PreallocMode", "off", "metadata", "falloc", "full");
 static const struct qapi_type on_off_auto = ENUM("OnOffAuto", "auto", "on", "off");
 
 static const struct qapi_type cache_options =
@@ -71,6 +75,45 @@ const struct qapi_type schema_blockdev_options = {
 	},
 };
 
+static const struct qapi_type create_file =
+	OBJECT("BlockdevCreateOptionsFile",
+	       MEMBER("filename", qapi_str),
+	       MEMBER("size", qapi_size),
+	       OPTIONAL("preallocation", prealloc_mode));
+
+static const struct qapi_type create_qcow2 =
+	OBJECT("BlockdevCreateOptionsQcow2",
+	       MEMBER("file", blockdev_ref),
+	       MEMBER("size", qapi_size),
+	       OPTIONAL("version", qcow2_version),
+	       OPTIONAL("backing-file", qapi_str),
+	       OPTIONAL("backing-fmt", blockdev_driver),
+	       OPTIONAL("cluster-size", qapi_size),
+	       OPTIONAL("preallocation", prealloc_mode),
+	       OPTIONAL("lazy-refcounts", qapi_bool),
+	       OPTIONAL("refcount-bits", qapi_int),
+	       OPTIONAL("compression-type", compression_type));
+
+static const struct qapi_type create_options = {
+	.name = "BlockdevCreateOptions",
+	.meta = QAPI_OBJECT,
+	.members = (const struct qapi_member[]){
+		MEMBER("driver", blockdev_driver),
+		{ 0 }
+	},
+	.tag = "driver",
+	.variants = (const struct qapi_variant[]){
+		{ "file", &create_file },
+		{ "qcow2", &create_qcow2 },
+		{ 0 }
+	},
+};
+
+const struct qapi_type schema_blockdev_create =
+	OBJECT("q_obj_blockdev-create-arg",
+	       MEMBER("job-id", qapi_str),
+	       MEMBER("options", create_options));
+
 const struct qapi_type schema_blockdev_del =
 	OBJECT("q_obj_blockdev-del-arg",
 	       MEMBER("node-name", qapi_str));
@@ -84,7 +127,6 @@ const struct qapi_type schema_change_backing_file =
 /* --- queries ---------------------------------------------------------------------------------- */
 
 static const struct qapi_type detect_zeroes = ENUM("BlockdevDetectZeroesOptions", "off");
-static const struct qapi_type compression_type = ENUM("Qcow2CompressionType", "zlib", "zstd");
 static const struct qapi_type info_kind = ENUM("ImageInfoSpecificKind", "qcow2");
 static const struct qapi_type io_status = ENUM("BlockDeviceIoStatus", "ok", "failed", "nospace");
 static const struct qapi_type run_state = ENUM("RunState", "paused", "running");

@@ -3,7 +3,7 @@
 #include "qapi-define.h"
 #include "schema-job.h"
 
-static const struct qapi_type job_type = ENUM("JobType", "commit", "stream");
+static const struct qapi_type job_type = ENUM("JobType", "commit", "stream", "create");
 static const struct qapi_type job_status =
 	ENUM("JobStatus", "undefined", "created", "running", "paused", "ready", "standby",
 	     "waiting", "pending", "aborting", "concluded", "null");

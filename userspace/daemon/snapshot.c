@@ -7,7 +7,6 @@
  * loaded, and the kernel switches.  What has not been switched then is undone.
  */
 #include <errno.h>
-#include <limits.h>
 #include <stdio.h>
 #include <sys/stat.h>
 

@@ -3,6 +3,7 @@
 #include "blockdev.h"
 #include "commit.h"
 #include "control.h"
+#include "create-job.h"
 #include "export.h"
 #include "hmp.h"
 #include "job.h"
@@ -25,6 +26,7 @@ const struct qapi_command *const qapi_commands[] = {
 	commit_commands,
 	old_commands,
 	hmp_qmp_commands,
+	create_job_commands,
 	NULL
 };
 
