@@ -1,0 +1,318 @@
+#!/bin/bash
+# SPDX-License-Identifier: GPL-2.0-or-later
+#
+# qchain as a client of qchaind: snapshot, stream, commit, jobs and tree, what they print and how
+# they end.
+
+. "$(dirname "$0")/lib.sh"
+. "$(dirname "$0")/chain.sh"
+. "$(dirname "$0")/faulty.sh"
+
+command -v qchaind > /dev/null || skip_all "qchaind is not in PATH"
+for tool in qemu-img qemu-io jq python3 script; do
+	command -v $tool > /dev/null || skip_all "$tool is not installed"
+done
+. "$(dirname "$0")/qmp-lib.sh"
+mkdir -p /run/lock
+export QCHAIN_SOCKET=$sock
+
+# a.qcow2 in an empty directory, as the export vm1 with the device disk1.
+start_vm1() {
+	fresh_dir tmpfs
+	cd "$dir"
+	qemu-img create -q -f qcow2 a.qcow2 16M
+	qemu-io -c "write -P 1 0 8M" a.qcow2 > /dev/null
+	# The daemon is somewhere else than its clients.
+	(cd / && exec qchaind --chardev "socket,id=m,path=$sock,server=on,wait=off" \
+		--monitor chardev=m --blockdev \
+		"node-name=node-A,driver=qcow2,file.driver=file,file.filename=$dir/a.qcow2" \
+		--export type=dm,id=vm1,node-name=node-A,name=disk1,writable=on \
+		2>> "$scratch/daemon.log") &
+	daemon=$!
+	daemon_ready
+}
+
+fill() {
+	qemu-io -f raw -c "write -P $1 $2 $3" /dev/mapper/disk1 > /dev/null
+}
+
+# a <- b <- c, with data in each.
+start_chain() {
+	start_vm1
+	qchain snapshot vm1 b.qcow2 --node-name node-B
+	fill 2 2M 2M
+	qchain snapshot vm1 c.qcow2 --node-name node-C
+	fill 3 4M 2M
+}
+
+# The layers are these, the data is all there, and QEMU finds nothing wrong.
+ends_with() {
+	local image
+
+	[ "$(layers_of disk1)" = "$*" ] || { layers_of disk1; return 1; }
+	qemu-io -r -f raw -c "read -P 1 0 2M" -c "read -P 2 2M 2M" -c "read -P 3 4M 2M" \
+		-c "read -P 1 6M 2M" -c "read -P 0 8M 8M" /dev/mapper/disk1 |
+		fails grep "Pattern verification failed"
+	quit_daemon
+	for image; do clean "$image"; done
+}
+
+# exits STATUS TEXT COMMAND...: it does, and standard error is one line with TEXT, or empty.
+exits() {
+	local status=0 wanted=$1 text=$2
+
+	shift 2
+	"$@" > "$scratch/out" 2> "$scratch/err" || status=$?
+	[ $status = "$wanted" ] && [[ $(cat "$scratch/err") == *"$text"* ]] &&
+		[ "$(wc -l < "$scratch/err")" = $((${#text} != 0)) ] && return
+	printf '# %s: status %s\n' "$*" $status
+	sed 's/^/# /' "$scratch/err"
+	return 1
+}
+
+job_is() {
+	qchain jobs --json | jq -e ".[] | $1" > /dev/null
+}
+
+no_jobs() {
+	qchain jobs --json | jq -e ". == []" > /dev/null
+}
+
+try_daemon() {
+	try "$@"
+	# shellcheck disable=SC2046	# one word for each
+	kill -9 $(pgrep -x "qchaind|qchain") $(pgrep -f qmp_client.py) 2> /dev/null
+	start_client
+	[ ! -b /dev/mapper/disk1 ] || timeout 20 dmsetup remove --retry disk1
+	rm -f "$QCHAIN_STATE"
+}
+
+# --- snapshot, tree -------------------------------------------------------------------------------
+
+snapshots() {
+	start_vm1
+	exits 0 "" qchain snapshot vm1 b.qcow2
+	[ "$(layers_of disk1)" = "b.qcow2 a.qcow2" ]
+	mkdir sub
+	cd sub
+	exits 0 "" qchain snapshot vm1 ../c.qcow2 --node-name node-C
+	exits 0 "" qchain snapshot node-C d.qcow2 --node-name node-D
+	cd ..
+	qemu-img create -q -f qcow2 -u -b sub/d.qcow2 -F qcow2 e.qcow2 16M
+	exits 0 "" qchain snapshot vm1 e.qcow2 --existing --format qcow2
+	[ "$(layers_of disk1)" = "e.qcow2 d.qcow2 c.qcow2 b.qcow2 a.qcow2" ]
+	exits 1 "node-D: what is put on a node needs a node name, too; give it with --node-name" \
+		qchain snapshot node-D x.qcow2
+	exits 1 "nobody: the daemon has no export and no node of this name; see: " \
+		qchain snapshot nobody x.qcow2
+	exits 1 "Unknown file format 'tar'" qchain snapshot vm1 x.qcow2 --format tar
+	exits 2 "an argument is missing" qchain snapshot vm1
+	exits 1 "no daemon listens here; start qchaind" qchain snapshot -s "$dir/none" vm1 x.qcow2
+	fails test -e x.qcow2
+	quit_daemon
+	for image in [a-e].qcow2 sub/d.qcow2; do clean "$image"; done
+}
+
+trees() {
+	start_chain
+	exits 0 "" qchain tree vm1
+	[ "$(wc -l < "$scratch/out")" = 4 ]
+	head -n 1 "$scratch/out" | grep -Fx "vm1  rw  16 MiB"
+	grep -Eq " $dir/c.qcow2  qcow2 rw  16 MiB, .* on disk, clusters of 64 KiB  node-C$" \
+		"$scratch/out"
+	grep -Eq " $dir/a.qcow2  qcow2 ro  16 MiB, .* on disk, clusters of 64 KiB  node-A$" \
+		"$scratch/out"
+	exits 0 "" qchain stream node-B --job j --speed 64K
+	qchain tree vm1 | grep -E "^job j  stream  running +\[#*-+\] +[0-9]+% .*, limit 64 KiB/s"
+	qchain tree --json vm1 | is 'length == 1 and (.[0] | .name == "vm1" and .size == 16777216 and
+		."io-status" == "ok" and ([.layers[]."node-name"] == ["node-C", "node-B", "node-A"]) and
+		([.layers[]."read-only"] == [false, true, true]) and
+		(.layers[2]."actual-size" > 8000000) and .layers[1]."cluster-size" == 65536 and
+		(.jobs | length == 1 and .[0].id == "j" and .[0].speed == 65536))'
+	# A device by its own name is what the kernel shows.
+	qchain tree disk1 | head -n 1 | grep "^disk1  rw  16 MiB, .* metadata memory"
+	qchain tree --json disk1 | is '.[0] | .mode == "rw" and (.layers | length == 3)'
+	exits 1 "none" qchain tree -s "$dir/none" vm1
+	qchain qmp job-cancel id=j > /dev/null
+	wait_for 10 no_jobs
+	ends_with c.qcow2 b.qcow2 a.qcow2
+}
+
+# --- jobs -----------------------------------------------------------------------------------------
+
+shown() {
+	local line
+
+	start_chain
+	no_jobs
+	exits 0 "" qchain jobs
+	[ ! -s "$scratch/out" ]
+	exits 0 "" qchain jobs --watch
+	[ ! -s "$scratch/out" ]
+	exits 0 "" qchain stream vm1 --speed 256K
+	line=$(qchain jobs)
+	echo "# $line"
+	grep -E "^vm1  stream  running    \[#*-*\] [ 0-9]{3}%  .*/s, .* of 16 MiB, limit 256 KiB/s$" \
+		<<< "$line"
+	qchain jobs --json | is 'length == 1 and (.[0] | .id == "vm1" and .type == "stream" and
+		.status == "running" and ."total-progress" == 16777216 and .speed == 262144 and
+		.export == "vm1" and has("rate"))'
+	qchain jobs --watch > "$scratch/lines" &
+	lines=$!
+	qchain jobs --watch --json > "$scratch/json" &
+	json=$!
+	TERM=xterm script -qec "stty cols 60; qchain jobs --watch" /dev/null > "$scratch/terminal" &
+	terminal=$!
+	# Each has drawn before it goes on without a limit.
+	for file in lines json terminal; do
+		wait_for 10 grep -q running "$scratch/$file"
+	done
+	qchain qmp block-job-set-speed device=vm1 speed=0 > /dev/null
+	wait $lines
+	wait $json
+	wait $terminal
+	tail -n 1 "$scratch/lines" | grep "^vm1  stream  completed  \[#*\] 100%"
+	[ "$(sort "$scratch/lines" | uniq -d)" = "" ]
+	jq -es '.[-1] | .id == "vm1" and ."current-progress" == 16777216' "$scratch/json"
+	grep -q "$(printf '\033\\[1A')" "$scratch/terminal"
+	tail -n 1 "$scratch/terminal" | grep "completed"
+	# What is drawn never takes two lines.
+	tr '\r' '\n' < "$scratch/terminal" | sed 's/\x1b\[[0-9]*[AK]//g' | fails grep '.\{60\}'
+	ends_with c.qcow2
+}
+
+# --- the end of a wait ----------------------------------------------------------------------------
+
+# Ends too soon for anybody who begins to listen after the start.
+at_once() {
+	local n top=node-A
+
+	fresh_dir tmpfs
+	start_vm1
+	for n in 1 2; do
+		qchain snapshot "$top" "s$n.qcow2" --node-name "node-s$n"
+		exits 0 "" timeout 30 qchain stream vm1 --wait --base-node node-A
+		[ ! -s "$scratch/out" ]
+		[ "$(layers_of disk1)" = "s$n.qcow2 a.qcow2" ]
+		top=node-s$n
+		exits 0 "" timeout 30 qchain commit vm1 --wait
+		[ "$(layers_of disk1)" = "a.qcow2" ]
+		top=node-A
+	done
+	quit_daemon
+	clean a.qcow2
+}
+
+commits() {
+	start_chain
+	exits 0 "" timeout 30 qchain commit vm1 --top b.qcow2 --base a.qcow2 --wait --job j
+	[ "$(layers_of disk1)" = "c.qcow2 a.qcow2" ]
+	exits 1 "vm1: there is no such job; see: qchain jobs" qchain commit vm1 --complete
+	exits 1 "--complete: this takes only" qchain commit vm1 --complete --base a.qcow2
+	exits 0 "" qchain commit vm1 --speed 256K
+	exits 1 "cannot accept command verb 'complete'" qchain commit vm1 --complete
+	qchain qmp block-job-set-speed device=vm1 speed=0 > /dev/null
+	wait_for 20 job_is '.status == "ready"'
+	qchain jobs | grep "^vm1  commit  ready      \[#\{16\}\] 100%"
+	exits 0 "" qchain commit vm1 --complete
+	[ "$(layers_of disk1)" = a.qcow2 ]
+	no_jobs
+	qchain snapshot vm1 d.qcow2
+	fill 3 4M 1M
+	exits 0 "" qchain commit vm1
+	exits 0 "" timeout 30 qchain commit vm1 --complete --wait
+	ends_with a.qcow2
+}
+
+interrupted() {
+	local signal waiting status
+
+	start_chain
+	exits 1 "'fast' is not a size" qchain stream vm1 --speed fast
+	exits 1 "on-error" qchain stream vm1 --on-error hope
+	exits 1 "Can't find 'x' in the backing chain" qchain stream vm1 --base x --wait
+	for signal in INT TERM; do
+		# Not in the background, where a shell lets SIGINT be ignored.
+		setsid env --default-signal=INT qchain stream vm1 --speed 64K --wait \
+			2> "$scratch/err" &
+		waiting=$!
+		wait_for 10 job_is '.status == "running"'
+		kill -$signal "$(pgrep -x qchain)"
+		status=0
+		wait $waiting || status=$?
+		[ $status = 4 ]
+		grep -Fx "qchain: vm1: the job goes on; see: qchain jobs --watch" "$scratch/err"
+		job_is '.status == "running"'
+		exits 1 "is busy" qchain stream vm1 --wait --job other
+		qchain qmp job-cancel id=vm1 > /dev/null
+		wait_for 10 no_jobs
+	done
+
+	qchain stream vm1 --speed 64K --wait 2> "$scratch/err" &
+	waiting=$!
+	wait_for 10 job_is '.status == "running"'
+	qchain qmp block-job-cancel device=vm1 > /dev/null
+	status=0
+	wait $waiting || status=$?
+	[ $status = 3 ]
+	grep -Fx "qchain: vm1: the job was cancelled" "$scratch/err"
+
+	qchain stream vm1 --speed 64K --wait 2> "$scratch/err" &
+	waiting=$!
+	wait_for 10 job_is '.status == "running"'
+	kill -9 $daemon
+	status=0
+	wait $waiting || status=$?
+	[ $status = 4 ]
+	grep -F "the daemon has closed the connection, and the job may go on" "$scratch/err"
+	dmsetup message disk1 0 job_cancel vm1
+}
+
+terminal() {
+	start_chain
+	TERM=xterm script -qec "qchain stream vm1 --wait --base a.qcow2 --speed 4M" /dev/null \
+		> "$scratch/terminal"
+	grep -q "running .*\[#*-*\] .* left" "$scratch/terminal"
+	tail -n 1 "$scratch/terminal" | grep "completed .* 100%"
+	ends_with c.qcow2 a.qcow2
+}
+
+# The base is on a disk that fails in one place.
+errors() {
+	local waiting status=0
+
+	start_vm1
+	dd if=a.qcow2 of=/dev/mapper/bad-base bs=64k oflag=direct conv=fsync status=none
+	qemu-img create -q -f qcow2 -b /dev/mapper/bad-base -F qcow2 b.qcow2 16M
+	execute blockdev-add "{\"driver\": \"qcow2\", \"node-name\": \"node-X\",
+		\"file\": {\"driver\": \"file\", \"filename\": \"$dir/b.qcow2\"}}" | is '. == {}'
+	execute block-export-add '{"type": "dm", "id": "x", "name": "qcx", "node-name": "node-X",
+		"writable": true}' | is '. == {}'
+	fail_at bad-base $((4 << 20)) 65536 error
+	exits 1 "qchain: x: the job failed: Input/output error; the chain has the layers that it had" \
+		timeout 30 qchain stream x --wait
+	qchain stream x --wait --on-error stop 2> "$scratch/err" &
+	waiting=$!
+	wait_for 10 grep -Fq "qchain qmp job-resume id=x" "$scratch/err"
+	qchain jobs | grep "^x  stream  paused .*%  I/O error, "
+	fail_at bad-base
+	qchain qmp job-resume id=x > /dev/null
+	wait $waiting || status=$?
+	[ $status = 0 ]
+	[ "$(layers_of qcx)" = b.qcow2 ]
+	quit_daemon
+	clean b.qcow2
+}
+
+plan 8
+modprobe dm-flakey || skip_all "there is no dm-flakey"
+bad_disk bad-base 32
+try_daemon "snapshot" snapshots
+try_daemon "tree of an export" trees
+try_daemon "jobs: once, as lines, as JSON, on a terminal" shown
+try_daemon "a job that ends at once is waited for" at_once
+try_daemon "commit, in one and in two steps" commits
+try_daemon "interrupted, cancelled, and a daemon that is killed" interrupted
+try_daemon "a bar on a terminal" terminal
+try_daemon "errors below" errors
+tail -n 20 "$scratch/daemon.log" | sed 's/^/# /'
