@@ -498,8 +498,9 @@ struct qc_image *qc_image_open(enum qc_format format, const char *name, bool wri
 	}
 	if (store)
 		qc_store_adopt_held(image->store, store);
-	if (again)
-		qc_store_adopt_held(image->store, again->store);
+	/* The locks are on the description that was there before. */
+	if (again && again->released)
+		qc_store_swap_held(image->store, again->store);
 	mutex_unlock(&registry_lock);
 	if (store)
 		qc_store_put(store);
@@ -557,10 +558,10 @@ static void image_close(struct kref *kref)
 		qc_writer_close(image);
 	mutex_lock(&registry_lock);
 	list_del(&image->list);
-	/* A table was loaded and not used: what was there before keeps the locks. */
+	/* A table was loaded and not used: what was there before has the locks again. */
 	first = registry_find(&image->id);
-	if (first)
-		qc_store_adopt_held(first->store, image->store);
+	if (first && first->released)
+		qc_store_swap_held(first->store, image->store);
 	registry_changed();
 	mutex_unlock(&registry_lock);
 	image_free(image);

@@ -242,6 +242,11 @@ void qc_store_adopt_held(struct qc_store *store, struct qc_store *from)
 		swap(store->held, from->held);
 }
 
+void qc_store_swap_held(struct qc_store *a, struct qc_store *b)
+{
+	swap(a->held, b->held);
+}
+
 void qc_store_id(const struct qc_store *store, struct qc_store_id *id)
 {
 	*id = store->id;

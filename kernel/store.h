@@ -86,6 +86,9 @@ void qc_store_put(struct qc_store *store);
  */
 void qc_store_adopt_held(struct qc_store *store, struct qc_store *from);
 
+/* Have either hold the file description, and so the locks, of the other; there may be none. */
+void qc_store_swap_held(struct qc_store *a, struct qc_store *b);
+
 /* What names the same bytes: equal for two stores over one inode or one device. */
 struct qc_store_id {
 	dev_t dev;			/* of the file system, or of the block device itself */

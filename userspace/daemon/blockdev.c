@@ -92,11 +92,8 @@ static int change(struct node *node, const char *device, const char *backing, co
 	struct qc_error err;
 
 	/* Through a description of its own: the other is for reading, where nobody writes. */
-	if (qc_store_open(protocol->path, QC_OPEN_WRITE, &store, &err) < 0)
-		return qmp_fail(error, "%s", err.text);
-	if (store->dev != protocol->dev || store->ino != protocol->ino)
-		return qmp_fail(error, "%s: is not the file any more that node '%s' was made of",
-				protocol->path, node->name);
+	if (node_open_again(protocol, &store, error))
+		return -1;
 	if ((device && qc_dm_serialise(&serial, &err) < 0) ||
 	    window_set_backing(device, store, backing, format, &err) < 0)
 		return qmp_fail(error, "%s", err.text);

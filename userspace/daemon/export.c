@@ -62,17 +62,27 @@ static unsigned int table_flags(const struct export *export)
 	return export->root.node->discard ? 0 : QC_TABLE_NO_DISCARD_PASSDOWN;
 }
 
+int export_params(const struct export *export, struct qc_chain *chain, char **params,
+		  struct qmp_error *error)
+{
+	struct qc_error err;
+
+	if (node_chain(export->root.node, chain, error))
+		return -1;
+	return qc_table_build(chain, table_flags(export) | QC_TABLE_BY_FD |
+			      (export->writable ? 0 : QC_TABLE_READ_ONLY), params, &err) < 0 ?
+	       qmp_fail(error, "%s", err.text) : 0;
+}
+
 int export_load(struct export *export, struct qmp_error *error)
 {
 	CLEANUP_NODE_CHAIN struct qc_chain chain = { 0 };
 	CLEANUP_FREE char *params = NULL;
 	struct qc_error err;
 
-	if (node_chain(export->root.node, &chain, error))
+	if (export_params(export, &chain, &params, error))
 		return -1;
-	if (qc_table_build(&chain, table_flags(export) | QC_TABLE_BY_FD |
-			   (export->writable ? 0 : QC_TABLE_READ_ONLY), &params, &err) < 0 ||
-	    qc_dm_load(export->name, qc_table_sectors(&chain), params, !export->writable,
+	if (qc_dm_load(export->name, qc_table_sectors(&chain), params, !export->writable,
 		       &err) < 0)
 		return qmp_fail(error, "%s", err.text);
 	return 0;

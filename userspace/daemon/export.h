@@ -35,6 +35,13 @@ struct export *export_new(const char *id, const char *name, bool writable);
 /* Out of the list; the node is released.  The device is left alone. */
 void export_free(struct export *export);
 
+/*
+ * The parameters of the table of what the export's node is now, and its layers, whose files the
+ * parameters name by descriptors of this process.  Free both, node_chain_free() and free().
+ */
+int export_params(const struct export *export, struct qc_chain *chain, char **params,
+		  struct qmp_error *error);
+
 /* Load the table of what the export's node is now; export_switch() puts it to use. */
 int export_load(struct export *export, struct qmp_error *error);
 

@@ -97,22 +97,6 @@ static void set_written(struct node *node, bool written)
 		node->file.writes = written || !node->read_only;
 }
 
-/* The file of @protocol, which may be open for reading only, once more. */
-static int open_again(const struct node *protocol, struct qc_store **store, struct qmp_error *error)
-{
-	struct qc_error err;
-
-	if (qc_store_open(protocol->path, QC_OPEN_WRITE, store, &err) < 0)
-		return qmp_fail(error, "%s", err.text);
-	if ((*store)->is_bdev == protocol->is_bdev && (*store)->dev == protocol->dev &&
-	    (*store)->ino == protocol->ino)
-		return 0;
-	qc_store_close(*store);
-	*store = NULL;
-	return qmp_fail(error, "%s: is not the file any more that node '%s' was made of",
-			protocol->path, protocol->name);
-}
-
 /*
  * Would others let us write?  @store is a description that is to take the place of the one that has
  * the lock for reading; it gets such a lock, too, so that there is one all the time.
@@ -222,7 +206,7 @@ int job_graph_prepare(struct job *job, struct qmp_error *error)
 		return qmp_fail(error, "Could not open '%s'", protocol->filename);
 	before = protocol->store;
 	if (!before->writable &&
-	    (open_again(protocol, &other, error) || try_lock(protocol, other, error)))
+	    (node_open_again(protocol, &other, error) || try_lock(protocol, other, error)))
 		return -1;
 	if (grow_base(job, export, other, error))
 		return -1;
@@ -315,7 +299,7 @@ static int switch_over(const struct job *job, struct export *export, struct qmp_
 		if (!name)
 			return qmp_fail(error, "Could not find '%s'", below->path);
 	}
-	if (open_again(above, &store, error))
+	if (node_open_again(above, &store, error))
 		return -1;
 	if (qc_dm_serialise(&serial, &err) < 0)
 		return qmp_fail(error, "%s", err.text);

@@ -107,6 +107,22 @@ int node_open_file(struct node *node, bool auto_read_only, struct qmp_error *err
 	return 0;
 }
 
+int node_open_again(const struct node *protocol, struct qc_store **store,
+		    struct qmp_error *error)
+{
+	struct qc_error err;
+
+	if (qc_store_open(protocol->path, QC_OPEN_WRITE, store, &err) < 0)
+		return qmp_fail(error, "%s", err.text);
+	if ((*store)->is_bdev == protocol->is_bdev && (*store)->dev == protocol->dev &&
+	    (*store)->ino == protocol->ino)
+		return 0;
+	qc_store_close(*store);
+	*store = NULL;
+	return qmp_fail(error, "%s: is not the file any more that node '%s' was made of",
+			protocol->path, protocol->name);
+}
+
 static void apply(struct json_object *options, struct defaults *values)
 {
 	struct json_object *cache;

@@ -30,6 +30,13 @@ int node_read_header(struct node *node, struct qmp_error *error);
  */
 int node_open_file(struct node *node, bool auto_read_only, struct qmp_error *error);
 
+/*
+ * The file of @protocol, which may be open for reading only, once more, for writing and without
+ * locks.  Fails when it is another file now.
+ */
+int node_open_again(const struct node *protocol, struct qc_store **store,
+		    struct qmp_error *error);
+
 /* By export ID, or by name; either may be NULL. */
 struct node *node_lookup(const char *device, const char *name, struct qmp_error *error);
 

@@ -114,6 +114,12 @@ const struct qapi_type schema_blockdev_create =
 	       MEMBER("job-id", qapi_str),
 	       MEMBER("options", create_options));
 
+const struct qapi_type schema_block_resize =
+	OBJECT("q_obj_block_resize-arg",
+	       OPTIONAL("device", qapi_str),
+	       OPTIONAL("node-name", qapi_str),
+	       MEMBER("size", qapi_int));
+
 const struct qapi_type schema_blockdev_del =
 	OBJECT("q_obj_blockdev-del-arg",
 	       MEMBER("node-name", qapi_str));

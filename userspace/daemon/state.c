@@ -468,23 +468,39 @@ static bool is_there(const struct export *export, struct json_object *chosen,
 	return *behind;
 }
 
+/* Has the image grown, and the device not? */
+static bool is_short(const struct export *export)
+{
+	CLEANUP_FREE char *params = NULL;
+	struct qmp_error error;
+	u64 sectors, size;
+
+	return export->root.node->header && !node_size(export->root.node, &size, &error) &&
+	       qc_dm_table(export->name, &sectors, &params, NULL) == 0 &&
+	       sectors < size / QC_SECTOR_SIZE;
+}
+
 /* Bring a device into the state in which the export has it. */
 static int bring_up(struct export *export, bool behind, struct qmp_error *error)
 {
 	struct qc_dm_device device;
 	struct qc_error err;
+	bool load;
 
 	if (qc_dm_query(export->name, &device, &err) < 0)
 		return qmp_fail(error, "%s", err.text);
-	if (behind && (!device.loaded || export->loaded) && export_load(export, error))
-		return -1;
 	if (!behind && device.loaded)
 		qc_dm_clear(export->name, NULL);
+	/* Layers of one that is suspended can have been released: then it needs a table anew. */
+	load = behind ? !device.loaded || export->loaded :
+			is_short(export) || (device.suspended && !export_stopped);
+	if (load && export_load(export, error))
+		return -1;
 	if (export_stopped && !device.suspended && qc_dm_suspend(export->name, &err) < 0)
 		return qmp_fail(error, "%s", err.text);
 	if (export_stopped)
 		return 0;
-	if ((behind || device.suspended) && qc_dm_resume(export->name, &err) < 0)
+	if ((behind || load || device.suspended) && qc_dm_resume(export->name, &err) < 0)
 		return qmp_fail(error, "%s", err.text);
 	export->loaded = false;
 	return 0;

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 /* What the daemon is made of. */
+#include "block-resize.h"
 #include "blockdev.h"
 #include "commit.h"
 #include "control.h"
@@ -27,6 +28,7 @@ const struct qapi_command *const qapi_commands[] = {
 	old_commands,
 	hmp_qmp_commands,
 	create_job_commands,
+	block_resize_commands,
 	NULL
 };
 

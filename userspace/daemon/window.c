@@ -3,9 +3,11 @@
 #include <errno.h>
 #include <signal.h>
 #include <sys/mman.h>
+#include <sys/prctl.h>
 #include <sys/wait.h>
 
 #include "dm.h"
+#include "resize.h"
 #include "window.h"
 
 /* In memory shared with the child; @done is the last that is written. */
@@ -32,6 +34,8 @@ static void run(void (*work)(void *ctx, struct outcome *outcome), void *ctx,
 		sigfillset(&all);
 		sigprocmask(SIG_BLOCK, &all, NULL);
 		mlockall(MCL_CURRENT | MCL_FUTURE);
+		/* A new table must not wait for what the suspended device has to write first. */
+		prctl(PR_SET_IO_FLUSHER, 1, 0, 0, 0);
 		work(ctx, shared);
 		shared->done = true;
 		_exit(0);
@@ -186,6 +190,59 @@ int window_pivot(const char *device, struct qc_store *store, const char *backing
 	struct outcome outcome;
 
 	run(pivot, &rewriting, &outcome);
+	if (outcome.ret)
+		*err = outcome.err;
+	return outcome.ret;
+}
+
+static int grow_image(const struct window_grow *g, struct qc_error *err)
+{
+	int ret;
+
+	if (g->qcow2)
+		return qc_grow(g->store, g->size, err);
+	ret = qc_store_resize(g->store, g->size, err);
+	return ret ? ret : qc_store_flush(g->store, err);
+}
+
+static void grow_suspended(void *ctx, struct outcome *outcome)
+{
+	const struct window_grow *g = ctx;
+	CLEANUP_FREE char *params = NULL;
+	struct qc_error *err = &outcome->err;
+	u64 before = 0;
+	int ret;
+
+	outcome->ret = qc_dm_table(g->device, &before, &params, err);
+	if (!outcome->ret)
+		outcome->ret = qc_dm_suspend(g->device, err);
+	if (outcome->ret)
+		return;
+	outcome->ret = qc_dm_message(g->device, "release 0", err);
+	if (outcome->ret) {
+		qc_dm_resume(g->device, NULL);
+		return;
+	}
+	qc_store_refresh(g->store);
+	outcome->ret = grow_image(g, err);
+	ret = outcome->ret;
+	if (!ret)
+		ret = qc_dm_load(g->device, qc_div_round_up(g->size, QC_SECTOR_SIZE), g->params,
+				 false, err);
+	/* The old size is better than none. */
+	if (ret)
+		outcome->ret = ret;
+	if (!ret || !qc_dm_load(g->device, before, g->params, false, NULL))
+		ret = qc_dm_resume(g->device, outcome->ret ? NULL : err);
+	if (!outcome->ret)
+		outcome->ret = ret;
+}
+
+int window_grow(const struct window_grow *grow, struct qc_error *err)
+{
+	struct outcome outcome;
+
+	run(grow_suspended, (void *)grow, &outcome);
 	if (outcome.ret)
 		*err = outcome.err;
 	return outcome.ret;

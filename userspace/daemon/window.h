@@ -33,4 +33,20 @@ int window_set_backing(const char *device, struct qc_store *store, const char *b
 int window_pivot(const char *device, struct qc_store *store, const char *backing,
 		 const char *format, struct qc_error *err);
 
+/* What is to be larger, and the table for it. */
+struct window_grow {
+	const char *device;
+	struct qc_store *store;		/* of the top image, open for writing */
+	bool qcow2;
+	u64 size;			/* of the image, in bytes */
+	const char *params;		/* of the table, with fd:N */
+};
+
+/*
+ * window_grow - make the image of a device larger, and then the device.
+ * On failure the image may have its new size: its header tells.  A device for which no table could
+ * be loaded stays suspended.
+ */
+int window_grow(const struct window_grow *grow, struct qc_error *err);
+
 #endif /* QCHAIN_WINDOW_H */

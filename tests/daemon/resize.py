@@ -1,0 +1,129 @@
+#!/usr/bin/python3
+# SPDX-License-Identifier: GPL-2.0-or-later
+#
+# block_resize of nodes that are no devices, next to qemu-storage-daemon's. Prints TAP.
+
+import os
+import shutil
+import subprocess
+import tempfile
+
+from daemon import Daemon, must, run_tests, same
+
+QEMU = 'qemu-storage-daemon'
+MIB = 1 << 20
+FILES = '''
+qemu-img create -q -f qcow2 base.qcow2 1M
+qemu-io -f qcow2 -c 'write -q -P 7 0 1M' base.qcow2
+qemu-img create -q -f qcow2 -b base.qcow2 -F qcow2 top.qcow2
+qemu-img create -q -f qcow2 -o cluster_size=512 small.qcow2 1M
+qemu-img create -q -f qcow2 -o compat=0.10 v2.qcow2 1M
+qemu-img snapshot -c s v2.qcow2
+truncate -s 1M raw.img
+'''
+
+# Steps in this order: a command with its arguments, or a shell command whose output is compared.
+BOTH = [
+    ('blockdev-add', {'driver': 'qcow2', 'node-name': 'base', 'read-only': True, 'file': {
+        'driver': 'file', 'node-name': 'base-file', 'filename': 'base.qcow2'}}),
+    ('blockdev-add', {'driver': 'qcow2', 'node-name': 'top', 'backing': 'base', 'file': {
+        'driver': 'file', 'node-name': 'top-file', 'filename': 'top.qcow2'}}),
+    ('blockdev-add', {'driver': 'qcow2', 'node-name': 'small', 'file': {
+        'driver': 'file', 'filename': 'small.qcow2'}}),
+    ('blockdev-add', {'driver': 'qcow2', 'node-name': 'v2', 'file': {
+        'driver': 'file', 'filename': 'v2.qcow2'}}),
+    ('blockdev-add', {'driver': 'file', 'node-name': 'raw-file', 'filename': 'raw.img'}),
+    ('block_resize', {'size': MIB}),
+    ('block_resize', {'device': 'x', 'size': MIB}),
+    ('block_resize', {'node-name': 'x', 'size': MIB}),
+    ('block_resize', {'node-name': 'top'}),
+    ('block_resize', {'node-name': 'top', 'size': -1}),
+    ('block_resize', {'node-name': 'top', 'size': 2 * MIB + 1}),
+    ('block_resize', {'node-name': 'top', 'size': (1 << 63) - 1}),
+    ('block_resize', {'node-name': 'top-file', 'size': 9 * MIB}),
+    ('block_resize', {'node-name': 'v2', 'size': 2 * MIB}),
+    ('block_resize', {'node-name': 'top', 'size': MIB}),
+    ('block_resize', {'node-name': 'top', 'size': 3 * MIB}),
+    ('block_resize', {'device': 'x', 'node-name': 'top', 'size': 4 * MIB}),
+    ('block_resize', {'node-name': 'small', 'size': 200 * MIB}),
+    ('block_resize', {'node-name': 'raw-file', 'size': 2 * MIB + 5}),
+    'stat -c %s raw.img',
+    ('blockdev-add', {'driver': 'raw', 'node-name': 'raw', 'file': 'raw-file'}),
+    ('block_resize', {'node-name': 'raw', 'size': 3 * MIB + 5}),
+    'stat -c %s raw.img',
+    ('blockdev-add', {'driver': 'qcow2', 'node-name': 'ro', 'read-only': True, 'file': {
+        'driver': 'file', 'filename': 'v2.qcow2', 'locking': 'off'}}),
+    ('block_resize', {'node-name': 'ro', 'size': 9 * MIB}),
+    ('blockdev-del', {'node-name': 'top'}),
+    ('blockdev-del', {'node-name': 'base'}),
+    ('blockdev-del', {'node-name': 'small'}),
+    ('blockdev-del', {'node-name': 'v2'}),
+    "qemu-img info top.qcow2 | grep virtual",
+    "qemu-img info small.qcow2 | grep virtual",
+    'qemu-img check top.qcow2 | grep -v Image && qemu-img check -q small.qcow2',
+    "qemu-io -f qcow2 -c 'read -P 7 0 1M' -c 'read -P 0 1M 3M' top.qcow2 | grep -v ops",
+]
+
+
+class Place:
+    def __init__(self, program=None):
+        self.directory = tempfile.TemporaryDirectory(prefix='qchaind-resize.')
+        self.run(FILES)
+        self.daemon = Daemon(cwd=self.directory.name, **({'program': program} if program else {}))
+        self.client = self.daemon.client()
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        self.client.close()
+        self.daemon.__exit__()
+        self.directory.cleanup()
+
+    def run(self, command):
+        return subprocess.run(command, shell=True, cwd=self.directory.name, check=True,
+                              capture_output=True, text=True).stdout
+
+    def ask(self, command, arguments):
+        self.client.send({'execute': command, 'arguments': arguments})
+        return self.client.receive()
+
+    def step(self, step):
+        return self.run(step) if isinstance(step, str) else self.ask(*step)
+
+
+def like_qemu():
+    """images grow, or not, as QEMU has them grow"""
+    if not shutil.which(QEMU):
+        return f'there is no {QEMU}'
+    with Place() as ours, Place(QEMU) as theirs:
+        for step in BOTH:
+            got, wanted = ours.step(step), theirs.step(step)
+            must(got == wanted, f'{step}:\n{got}\nQEMU: {wanted}')
+    return None
+
+
+def unlike_qemu():
+    """what differs: nothing becomes smaller, nor shows what is below it"""
+    with Place() as p:
+        for step in BOTH[:5]:
+            same(p.step(step), {'return': {}})
+        for arguments, text in [
+                ({'node-name': 'base', 'size': 9 * MIB}, "Device 'base' is in use"),
+                ({'node-name': 'top', 'size': MIB - 512},
+                 "Node 'top' has 1048576 bytes; an image cannot be made smaller"),
+                ({'node-name': 'raw-file', 'size': 5},
+                 "Node 'raw-file' has 1048576 bytes; an image cannot be made smaller")]:
+            same(p.ask('block_resize', arguments)['error']['desc'], text)
+        p.run('qemu-img create -q -f qcow2 -u -b base.qcow2 -F qcow2 short.qcow2 512k')
+        same(p.ask('blockdev-add', {'driver': 'qcow2', 'node-name': 'short', 'backing': 'base',
+                                    'file': {'driver': 'file', 'filename': 'short.qcow2'}}),
+             {'return': {}})
+        same(p.ask('block_resize', {'node-name': 'short', 'size': 9 * MIB})['error']['desc'],
+             "Node 'base' is larger than 'short', and would show in what is new")
+        must('cluster' in p.ask('block_resize', {'node-name': 'small', 'size': 1 << 50})['error'][
+            'desc'], 'no reason')
+        same(os.stat(os.path.join(p.directory.name, 'raw.img')).st_size, MIB)
+
+
+run_tests([like_qemu, unlike_qemu])
