@@ -198,9 +198,9 @@ committed() {
 	local layers="d.qcow2 c.qcow2 b.qcow2 a.qcow2" image
 
 	fresh_dir ext4
-	BASE_MIB=168 chain_of_four
+	BASE_MIB=104 chain_of_four
 	# Enough for a job to be met while it runs.
-	head -c 128M /dev/zero | tr '\0' '\5' |
+	head -c 64M /dev/zero | tr '\0' '\5' |
 		dd of=/dev/mapper/virtio0 bs=1M seek=40 oflag=direct iflag=fullblock status=none
 	hmp "" "commit virtio0"
 	wait_for 60 status_is virtio0 null
@@ -229,7 +229,7 @@ committed() {
 	for image in $layers; do clean "$image"; done
 	still_there qcow2 d.qcow2
 	# What was below the load's part was not written to since.
-	qemu-io -r -c "read -P 4 28M 4M" -c "read -P 5 40M 128M" c.qcow2 > "$scratch/io"
+	qemu-io -r -c "read -P 4 28M 4M" -c "read -P 5 40M 64M" c.qcow2 > "$scratch/io"
 	fails grep "Pattern verification failed" "$scratch/io"
 }
 
