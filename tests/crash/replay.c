@@ -54,8 +54,9 @@ static struct {
 	uint64_t seed, disk;
 	uint64_t points, only;
 	uint64_t repair_every, lying;
+	uint64_t whole;			/* sectors that are written together, or not */
 	bool lose;
-} opt = { .seed = 1, .points = 100, .only = ALL_POINTS, .repair_every = 10 };
+} opt = { .seed = 1, .points = 100, .only = ALL_POINTS, .repair_every = 10, .whole = 1 };
 
 static struct judge judge = { .qchain = "qchain" };
 static struct log log_;
@@ -185,13 +186,16 @@ static void apply_torn(uint8_t *to, size_t index, uint64_t *state)
 {
 	const struct log_entry *entry = &log_.entries[index];
 	uint64_t n, end = entry->count;
-	bool prefix = random_next(state) & 1;
+	bool prefix = random_next(state) & 1, there = true;
 
 	if (prefix)
 		end = random_next(state) % (entry->count + 1);
-	for (n = 0; n < end; n++)
-		if (prefix || (random_next(state) & 1))
+	for (n = 0; n < entry->count; n++) {
+		if (!n || !((entry->sector + n) % opt.whole))
+			there = prefix ? n < end : random_next(state) & 1;
+		if (there)
 			put_sector(to, entry, index, n);
+	}
 }
 
 /* The first entry that the disk may have lost, when it crashes at @cut. */
@@ -360,6 +364,7 @@ static void parse(int argc, char **argv)
 		{ "only", .number = &opt.only },
 		{ "repair-every", .number = &opt.repair_every },
 		{ "lying", .number = &opt.lying },
+		{ "whole", .number = &opt.whole },
 		{ "lose", .flag = &opt.lose },
 		{ "inner", .string = &judge.inner },
 		{ "snapshot", .string = &judge.snapshot },
@@ -370,7 +375,7 @@ static void parse(int argc, char **argv)
 	};
 	int first = options_parse(argc, argv, options);
 
-	if (first != argc || !opt.log || !opt.journal || !opt.dir || !opt.points ||
+	if (first != argc || !opt.log || !opt.journal || !opt.dir || !opt.points || !opt.whole ||
 	    !opt.repair_every || !judge.snapshot != !judge.snapshot_raw)
 		errx(2, "usage: replay --log FILE --journal FILE --dir DIR --disk N [OPTION]...");
 }
