@@ -47,14 +47,20 @@ int sh(const char *fmt, ...)
 
 void must(const char *fmt, ...)
 {
+	char command[4096];
 	va_list args;
 	int status;
 
 	va_start(args, fmt);
-	status = run(fmt, args);
+	vsnprintf(command, sizeof(command), fmt, args);
 	va_end(args);
-	if (status)
-		fail_msg("command ended with status %d: %s", status, fmt);
+	status = sh("%s", command);
+	if (status) {
+		fflush(stdout);
+		if (system("sed 's/^/# /' out.log"))
+			print_error("the command left no output\n");
+		fail_msg("command ended with status %d: %s", status, command);
+	}
 }
 
 void poke(const char *path, u64 at, const void *bytes, size_t len)
