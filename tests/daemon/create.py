@@ -7,11 +7,9 @@
 import json
 import os
 import shutil
-import subprocess
-import tempfile
 import time
 
-from daemon import LIMIT, Daemon, must, run_tests, same, wait_for
+from daemon import LIMIT, Place, must, run_tests, same, wait_for
 
 QEMU = 'qemu-storage-daemon'
 MIB = 1 << 20
@@ -87,16 +85,12 @@ BOTH = [
 ]
 
 
-class Place:
-    """A daemon in a directory with files, and what it says about jobs."""
+class Images(Place):
+    """Nodes on files, and what is said about jobs."""
 
     def __init__(self, program=None):
-        self.directory = tempfile.TemporaryDirectory(prefix='qchaind-create.')
-        self.path = self.directory.name
-        self.run('qemu-img create -q -f qcow2 held.qcow2 3M; seq 100000 > f.img; cp f.img r.img')
-        self.program = {'program': program} if program else {}
-        self.state = os.path.join(self.path, 'state.json')
-        self.start()
+        super().__init__('qemu-img create -q -f qcow2 held.qcow2 3M; seq 100000 > f.img; '
+                         'cp f.img r.img', program)
         self.does('blockdev-add', {'driver': 'qcow2', 'node-name': 'Q', 'file': {
             'driver': 'file', 'node-name': 'H', 'filename': 'held.qcow2'}})
         self.does('blockdev-add', {'driver': 'file', 'node-name': 'F', 'filename': 'f.img'})
@@ -104,24 +98,8 @@ class Place:
                                    'read-only': True})
 
     def start(self):
-        self.daemon = Daemon(state=self.state, cwd=self.path, **self.program)
-        self.client = self.daemon.client()
+        super().start()
         self.events = []
-
-    def kill(self):
-        self.client.close()
-        self.daemon.__exit__()
-
-    def __enter__(self):
-        return self
-
-    def __exit__(self, *_):
-        self.kill()
-        self.directory.cleanup()
-
-    def run(self, command):
-        return subprocess.run(command, shell=True, cwd=self.path, check=True,
-                              capture_output=True, text=True).stdout
 
     def there(self, name):
         return os.path.exists(os.path.join(self.path, name))
@@ -195,7 +173,7 @@ def like_qemu():
     """images are made, or not, as QEMU does it"""
     if not shutil.which(QEMU):
         return f'there is no {QEMU}'
-    with Place() as ours, Place(QEMU) as theirs:
+    with Images() as ours, Images(QEMU) as theirs:
         for options in BOTH:
             got, wanted = ours.made(options), theirs.made(options)
             must(got == wanted, f'{options}:\n{got}\nQEMU: {wanted}')
@@ -204,7 +182,7 @@ def like_qemu():
 
 def job_ids():
     """a job stays until it is dismissed, and only job-* commands know it"""
-    with Place() as p:
+    with Images() as p:
         same(p.ask('blockdev-create', {'job-id': '1', 'options': to_file('a')})['error']['desc'],
              "Invalid job ID '1'")
         same(p.create(to_file('a'))[0], {
@@ -223,7 +201,7 @@ def job_ids():
 
 def failures():
     """what cannot be made is refused by name, and nothing is left or harmed"""
-    with Place() as p:
+    with Images() as p:
         before = p.run('md5sum f.img; ls')
         for options, text in [
                 (qcow2(preallocation='full'), 'Unsupported preallocation mode: full'),
@@ -258,7 +236,7 @@ def begin_full(p, size=LARGE):
 
 def steered():
     """the daemon answers while a file is filled; the job is paused, resumed, cancelled"""
-    with Place() as p:
+    with Images() as p:
         begin_full(p)
         same(p.does('query-jobs')[0]['status'], 'running')
         p.does('job-pause', {'id': 'j'})
@@ -283,7 +261,7 @@ def steered():
 
 def full_disk():
     """a full file system fails the job, and the file is gone"""
-    with Place() as p:
+    with Images() as p:
         p.run('mkdir small && mount -t tmpfs -o size=12M none small')
         try:
             for mode, text in [('falloc', 'Could not preallocate new data'),
@@ -298,7 +276,7 @@ def full_disk():
 
 def next_daemon():
     """a job that is over is there for the next daemon, one that is not has failed"""
-    with Place() as p:
+    with Images() as p:
         p.create(to_file('a.img'), 'good')
         p.create(to_file('/none/a.img'), 'bad')
         begin_full(p)

@@ -105,6 +105,41 @@ class Daemon:
         return (int(fields[11]) + int(fields[12])) / os.sysconf('SC_CLK_TCK')
 
 
+class Place:
+    """A daemon in a directory with the files that a command makes, and a client of it."""
+
+    def __init__(self, files, program=None):
+        self.directory = tempfile.TemporaryDirectory(prefix='qchaind-place.')
+        self.path = self.directory.name
+        self.run(files)
+        self.program = {'program': program} if program else {}
+        self.state = os.path.join(self.path, 'state.json')
+        self.start()
+
+    def start(self):
+        self.daemon = Daemon(state=self.state, cwd=self.path, **self.program)
+        self.client = self.daemon.client()
+
+    def kill(self):
+        self.client.close()
+        self.daemon.__exit__()
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        self.kill()
+        self.directory.cleanup()
+
+    def run(self, command):
+        return subprocess.run(command, shell=True, cwd=self.path, check=True,
+                              capture_output=True, text=True).stdout
+
+    def ask(self, command, arguments=None):
+        self.client.send({'execute': command, 'arguments': arguments or {}})
+        return self.client.receive()
+
+
 class Client:
     def __init__(self, path, negotiate=True):
         self.socket = socket.socket(socket.AF_UNIX)

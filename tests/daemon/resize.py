@@ -5,10 +5,8 @@
 
 import os
 import shutil
-import subprocess
-import tempfile
 
-from daemon import Daemon, must, run_tests, same
+from daemon import Place, must, run_tests, same
 
 QEMU = 'qemu-storage-daemon'
 MIB = 1 << 20
@@ -65,28 +63,11 @@ BOTH = [
 ]
 
 
-class Place:
+class Images(Place):
+    """A daemon where FILES are."""
+
     def __init__(self, program=None):
-        self.directory = tempfile.TemporaryDirectory(prefix='qchaind-resize.')
-        self.run(FILES)
-        self.daemon = Daemon(cwd=self.directory.name, **({'program': program} if program else {}))
-        self.client = self.daemon.client()
-
-    def __enter__(self):
-        return self
-
-    def __exit__(self, *_):
-        self.client.close()
-        self.daemon.__exit__()
-        self.directory.cleanup()
-
-    def run(self, command):
-        return subprocess.run(command, shell=True, cwd=self.directory.name, check=True,
-                              capture_output=True, text=True).stdout
-
-    def ask(self, command, arguments):
-        self.client.send({'execute': command, 'arguments': arguments})
-        return self.client.receive()
+        super().__init__(FILES, program)
 
     def step(self, step):
         return self.run(step) if isinstance(step, str) else self.ask(*step)
@@ -96,7 +77,7 @@ def like_qemu():
     """images grow, or not, as QEMU has them grow"""
     if not shutil.which(QEMU):
         return f'there is no {QEMU}'
-    with Place() as ours, Place(QEMU) as theirs:
+    with Images() as ours, Images(QEMU) as theirs:
         for step in BOTH:
             got, wanted = ours.step(step), theirs.step(step)
             must(got == wanted, f'{step}:\n{got}\nQEMU: {wanted}')
@@ -105,7 +86,7 @@ def like_qemu():
 
 def unlike_qemu():
     """what differs: nothing becomes smaller, nor shows what is below it"""
-    with Place() as p:
+    with Images() as p:
         for step in BOTH[:5]:
             same(p.step(step), {'return': {}})
         for arguments, text in [
@@ -123,7 +104,7 @@ def unlike_qemu():
              "Node 'base' is larger than 'short', and would show in what is new")
         must('cluster' in p.ask('block_resize', {'node-name': 'small', 'size': 1 << 50})['error'][
             'desc'], 'no reason')
-        same(os.stat(os.path.join(p.directory.name, 'raw.img')).st_size, MIB)
+        same(os.stat(os.path.join(p.path, 'raw.img')).st_size, MIB)
 
 
 run_tests([like_qemu, unlike_qemu])

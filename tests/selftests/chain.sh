@@ -64,6 +64,11 @@ detach() {
 	dmsetup remove "$1"
 }
 
+# message WORD...: to qctest.
+message() {
+	dmsetup message qctest 0 "$@"
+}
+
 # table_of FEATURES FORMAT IMAGE [FORMAT IMAGE]...: the table of a chain, top first, as long as
 # the top layer.  FEATURES are words, or an empty string.
 table_of() {

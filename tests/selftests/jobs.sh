@@ -8,10 +8,6 @@
 . "$(dirname "$0")/chain.sh"
 . "$(dirname "$0")/faulty.sh"
 
-message() {
-	dmsetup message qctest 0 "$@"
-}
-
 # Of the only job.
 state() {
 	status_field qctest 11

@@ -7,13 +7,9 @@
 . "$(dirname "$0")/lib.sh"
 . "$(dirname "$0")/chain.sh"
 . "$(dirname "$0")/faulty.sh"
-
-command -v qchaind > /dev/null || skip_all "qchaind is not in PATH"
-for tool in qemu-img qemu-io jq python3 script; do
-	command -v $tool > /dev/null || skip_all "$tool is not installed"
-done
 . "$(dirname "$0")/qmp-lib.sh"
-mkdir -p /run/lock
+
+command -v script > /dev/null || skip_all "script is not installed"
 export QCHAIN_SOCKET=$sock
 
 # a.qcow2 in an empty directory, as the export vm1 with the device disk1.

@@ -3,6 +3,13 @@
 #
 # What the tests of qchaind share, over chain.sh: a daemon, a client, and load on a device.
 
+command -v qchaind > /dev/null || skip_all "qchaind is not in PATH"
+for tool in qemu-img qemu-io fio jq python3; do
+	command -v $tool > /dev/null || skip_all "$tool is not installed"
+done
+mkdir -p /run/lock
+ulimit -n 65536
+
 export QCHAIN_STATE=$scratch/state.json
 sock=$scratch/qmp.sock
 daemon=
@@ -74,29 +81,28 @@ execute() {
 	qmp "{\"execute\": \"$1\", \"arguments\": ${2:-$none}}"
 }
 
+# refusal TEXT COMMAND [ARGUMENTS-JSON]: $got is what it is refused with; TEXT is what to expect.
+refusal() {
+	got=$(execute "${@:2}") || return 0
+	echo "# ${*:2} succeeded, but must say: $1"
+	return 1
+}
+
 # says TEXT COMMAND [ARGUMENTS-JSON]: is refused with exactly this ("CLASS: " in front of it when it
 # is not GenericError).
 says() {
-	local text=$1 got
+	local got
 
-	shift
-	if got=$(execute "$@"); then
-		echo "# $* succeeded, but must say: $text"
-		return 1
-	fi
-	[ "${got#GenericError: }" = "$text" ] || { printf '# %s\n# not: %s\n' "$got" "$text"; return 1; }
+	refusal "$@" || return
+	[ "${got#GenericError: }" = "$1" ] || { printf '# %s\n# not: %s\n' "$got" "$1"; return 1; }
 }
 
 # says_part TEXT COMMAND [ARGUMENTS-JSON]: is refused, with this among what it says.
 says_part() {
-	local text=$1 got
+	local got
 
-	shift
-	if got=$(execute "$@"); then
-		echo "# $* succeeded, but must say: $text"
-		return 1
-	fi
-	[[ $got == *"$text"* ]] || { printf '# %s\n# without: %s\n' "$got" "$text"; return 1; }
+	refusal "$@" || return
+	[[ $got == *"$1"* ]] || { printf '# %s\n# without: %s\n' "$got" "$1"; return 1; }
 }
 
 # is FILTER: the result of the jq filter over the input is true.

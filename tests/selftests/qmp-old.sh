@@ -6,15 +6,8 @@
 
 . "$(dirname "$0")/lib.sh"
 . "$(dirname "$0")/chain.sh"
-
-command -v qchaind > /dev/null || skip_all "qchaind is not in PATH"
-for tool in qemu-img qemu-io fio jq python3; do
-	command -v $tool > /dev/null || skip_all "$tool is not installed"
-done
 . "$(dirname "$0")/qmp-lib.sh"
 . "$(dirname "$0")/qmp-chain.sh"
-mkdir -p /run/lock
-ulimit -n 65536
 
 export QCHAIN_SOCKET=$sock
 

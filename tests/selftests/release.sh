@@ -7,10 +7,6 @@
 . "$(dirname "$0")/lib.sh"
 . "$(dirname "$0")/chain.sh"
 
-message() {
-	dmsetup message qctest 0 "$@"
-}
-
 # used CHAIN_OPTION... PLACE...: a chain with its device, after some I/O.
 used() {
 	chain --ops 6 "$@"

@@ -166,17 +166,6 @@ static int find_commit(struct follow *f, const struct cli_call *call, struct qc_
 	return 0;
 }
 
-static int complete_now(struct follow *f, struct qc_error *err)
-{
-	struct json_object *arguments = json_object_new_object(), *result;
-	int ret;
-
-	qapi_add_str(arguments, "id", f->id);
-	ret = client_execute(f->client, "job-complete", arguments, NULL, &result, err);
-	json_object_put(result);
-	return ret < 0 ? ret : CLI_OK;
-}
-
 static int run(const char *command, const struct cli_call *call, struct qc_error *err)
 {
 	bool complete = call->values[COMMIT_COMPLETE], wait = call->values[OPT_WAIT];
@@ -199,7 +188,7 @@ static int run(const char *command, const struct cli_call *call, struct qc_error
 	if (!ret && wait)
 		ret = wait_for_end(&f, err);
 	else if (!ret && complete)
-		ret = complete_now(&f, err);
+		ret = follow_complete(&f, err);
 	jobs_free(&f.jobs);
 	return ret;
 }

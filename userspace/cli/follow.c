@@ -49,7 +49,7 @@ static bool is_ready(struct follow *f)
 	return job && !strcmp(listed_job_status(job), "ready");
 }
 
-static int complete_it(struct follow *f, struct qc_error *err)
+int follow_complete(struct follow *f, struct qc_error *err)
 {
 	const struct client_listener listener = { .event = jobs_event, .context = &f->jobs };
 	struct json_object *arguments = json_object_new_object(), *result;
@@ -58,6 +58,13 @@ static int complete_it(struct follow *f, struct qc_error *err)
 	qapi_add_str(arguments, "id", f->id);
 	ret = client_execute(f->client, "job-complete", arguments, &listener, &result, err);
 	json_object_put(result);
+	return ret;
+}
+
+static int complete_it(struct follow *f, struct qc_error *err)
+{
+	int ret = follow_complete(f, err);
+
 	if (!ret)
 		f->complete = false;
 	/* Refused where somebody else did something meanwhile: that has been told before. */

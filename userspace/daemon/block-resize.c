@@ -74,7 +74,7 @@ static int grow(struct node *node, u64 size, struct qmp_error *error)
 
 	if (!store)
 		return qmp_fail(error, "Could not open '%s'", node_filename(node));
-	if ((node->header ? qc_grow(store, size, &err) : qc_store_resize(store, size, &err)) < 0)
+	if (qc_grow_layer(store, node_format(node), size, &err) < 0)
 		return qmp_fail(error, "%s", err.text);
 	return 0;
 }
@@ -104,7 +104,8 @@ static int grow_device(struct export *export, u64 size, const char *params,
 	struct node *node = export->root.node;
 	CLEANUP_STORE struct qc_store *store = NULL;
 	struct window_grow grow = {
-		.device = export->name, .qcow2 = node->header, .size = size, .params = params,
+		.device = export->name, .format = node_format(node), .size = size,
+		.params = params,
 	};
 	CLEANUP_FD int serial = -1;
 	struct qc_dm_device device;

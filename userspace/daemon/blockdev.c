@@ -131,7 +131,7 @@ static int run_change_backing(struct qmp_session *session, struct json_object *a
 				QC_MAX_BACKING_NAME);
 	/* The format is that of what is there, whatever name it will have. */
 	if (node->backing.node)
-		format = node->backing.node->driver == NODE_QCOW2 ? "qcow2" : "raw";
+		format = qc_format_name(node_format(node->backing.node));
 	else
 		format = node->header->backing_format;
 	if (!format)

@@ -43,17 +43,17 @@ static void run_change(struct hmp *hmp, struct json_object *arguments)
 
 static int commit_one(struct hmp *hmp, const struct export *export, const char *called)
 {
-	CLEANUP_JSON struct json_object *arguments = json_object_new_object(), *result = NULL;
 	const struct node *backing = export->root.node->backing.node;
 	struct qmp_error error = { 0 };
 
 	if (!backing) {
 		qmp_fail(&error, "Operation not supported");
 	} else {
+		struct json_object *arguments = json_object_new_object();
+
 		qapi_add_str(arguments, "device", export->id);
 		qapi_add_str(arguments, "base-node", backing->name);
-		if (!qapi_run(qapi_find_command("block-commit"), hmp->session, arguments, &result,
-			      &error)) {
+		if (!qapi_call("block-commit", hmp->session, arguments, NULL, &error)) {
 			job_end_when_ready(job_find(export->id));
 			return 0;
 		}

@@ -1,6 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 /* The monitor for people: from lines to commands, and human-monitor-command. */
-#include <assert.h>
 #include <ctype.h>
 
 #include "hmp.h"
@@ -10,19 +9,12 @@
 int hmp_call(struct hmp *hmp, const char *command, struct json_object *arguments,
 	     struct json_object **result)
 {
-	CLEANUP_JSON struct json_object *words = arguments ? arguments : json_object_new_object();
-	const struct qapi_command *entry = qapi_find_command(command);
-	CLEANUP_JSON struct json_object *returned = NULL;
 	struct qmp_error error = { 0 };
 
-	assert(entry);
-	if (qapi_run(entry, hmp->session, words, &returned, &error)) {
-		fprintf(hmp->out, "Error: %s\n", error.text);
-		return -1;
-	}
-	if (result)
-		*result = json_object_get(returned);
-	return 0;
+	if (!qapi_call(command, hmp->session, arguments, result, &error))
+		return 0;
+	fprintf(hmp->out, "Error: %s\n", error.text);
+	return -1;
 }
 
 static void print_help(struct hmp *hmp, const char *before, const struct hmp_command *command)

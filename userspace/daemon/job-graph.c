@@ -137,17 +137,6 @@ static int lock(struct node *node, struct qmp_error *error)
 	return node_settle(node, error);
 }
 
-static int grow_file(struct node *node, struct qc_store *store, u64 size, struct qc_error *err)
-{
-	u64 now;
-	int ret;
-
-	if (node->driver == NODE_QCOW2)
-		return qc_grow(store, size, err);
-	ret = qc_store_size(store, &now, err);
-	return ret || now >= size ? ret : qc_store_resize(store, size, err);
-}
-
 /*
  * A base that is shorter than what is committed to it is made as long.  That is done to an image
  * that the kernel has open for reading only: for writing it will read the header again.
@@ -180,7 +169,7 @@ static int grow_base(const struct job *job, struct export *export, struct qc_sto
 		qc_lock(protocol->store, QC_LOCK_NONE, NULL);
 	ret = locked ? qc_lock(store, QC_LOCK_WRITE, &err) : 0;
 	if (!ret)
-		ret = grow_file(base, store, size, &err);
+		ret = qc_grow_layer(store, node_format(base), size, &err);
 	if (locked) {
 		qc_lock(store, QC_LOCK_READ, NULL);
 		qc_lock(protocol->store, QC_LOCK_READ, NULL);
@@ -295,7 +284,7 @@ static int switch_over(const struct job *job, struct export *export, struct qmp_
 	if (below) {
 		name = job->backing_file ? strdup(job->backing_file) :
 					   backing_name_of(below, above->filename);
-		format = job->below->driver == NODE_QCOW2 ? "qcow2" : "raw";
+		format = qc_format_name(node_format(job->below));
 		if (!name)
 			return qmp_fail(error, "Could not find '%s'", below->path);
 	}

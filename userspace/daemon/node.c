@@ -354,7 +354,7 @@ int node_chain(struct node *node, struct qc_chain *chain, struct qmp_error *erro
 			node_chain_free(chain);
 			return qmp_fail(error, "Could not open '%s'", protocol->filename);
 		}
-		layer->format = n->driver == NODE_QCOW2 ? QC_FORMAT_QCOW2 : QC_FORMAT_RAW;
+		layer->format = node_format(n);
 		layer->store = protocol->store;
 		layer->header = n->header;
 		layer->writable = n->written;

@@ -95,6 +95,12 @@ const char *node_filename(const struct node *node);
 /* What the node shows, in bytes. */
 int node_size(struct node *node, u64 *size, struct qmp_error *error);
 
+/* How the bytes of an image are to be read; of a protocol node, raw. */
+static inline enum qc_format node_format(const struct node *node)
+{
+	return node->driver == NODE_QCOW2 ? QC_FORMAT_QCOW2 : QC_FORMAT_RAW;
+}
+
 /* Is @node @top, or among what @top is backed by? */
 bool node_in_chain(const struct node *top, const struct node *node);
 

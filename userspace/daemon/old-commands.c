@@ -9,15 +9,6 @@
 #include "old-commands.h"
 #include "qapi-define.h"
 
-/* @arguments are taken over. */
-static int run_new(const char *name, struct qmp_session *session, struct json_object *arguments,
-		   struct qmp_error *error)
-{
-	CLEANUP_JSON struct json_object *owned = arguments, *result = NULL;
-
-	return qapi_run(qapi_find_command(name), session, owned, &result, error);
-}
-
 static struct export *find_export(struct json_object *arguments, struct qmp_error *error)
 {
 	const char *device = qapi_get_str(arguments, "device", "");
@@ -50,7 +41,7 @@ static int stop_stream(struct qmp_session *session, const struct export *export,
 	arguments = json_object_new_object();
 	qapi_add_str(arguments, "device", job->id);
 	qapi_add_bool(arguments, "force", true);	/* also one that is paused */
-	return run_new("block-job-cancel", session, arguments, error);
+	return qapi_call("block-job-cancel", session, arguments, NULL, error);
 }
 
 static int run_stream(struct qmp_session *session, struct json_object *arguments,
@@ -73,7 +64,7 @@ static int run_stream(struct qmp_session *session, struct json_object *arguments
 				"set 'all'", export->id);
 	new = json_object_new_object();
 	qapi_add_str(new, "device", export->id);
-	return run_new("block-stream", session, new, error);
+	return qapi_call("block-stream", session, new, NULL, error);
 }
 
 static int run_query(struct qmp_session *session, struct json_object *arguments,
@@ -106,8 +97,7 @@ static int run_query(struct qmp_session *session, struct json_object *arguments,
 static int check_target(const struct export *export, const char *target, struct qmp_error *error)
 {
 	struct node *root = export->root.node;
-	enum qc_format format, wanted = root->driver == NODE_QCOW2 ? QC_FORMAT_QCOW2 :
-								     QC_FORMAT_RAW;
+	enum qc_format format, wanted = node_format(root);
 	CLEANUP_STORE struct qc_store *store = NULL;
 	CLEANUP_FREE char *path = NULL;
 	struct qc_header *header;
@@ -149,7 +139,7 @@ static int run_change(struct qmp_session *session, struct json_object *arguments
 	qapi_add_str(new, "snapshot-file", target);
 	qapi_add_str(new, "format", qapi_get_str(arguments, "arg", NULL));
 	qapi_add_str(new, "mode", "existing");
-	return run_new("blockdev-snapshot-sync", session, new, error);
+	return qapi_call("blockdev-snapshot-sync", session, new, NULL, error);
 }
 
 /* --- the table -------------------------------------------------------------------------------- */

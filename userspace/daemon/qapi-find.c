@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
-/* Finding commands and events in the tables. */
+/* Commands and events by name, in the tables. */
 #include <string.h>
 
 #include "qapi.h"
@@ -20,4 +20,17 @@ const struct qapi_event *qapi_find_event(const char *name)
 			if (!strcmp(e->name, name))
 				return e;
 	return NULL;
+}
+
+int qapi_call(const char *name, struct qmp_session *session, struct json_object *arguments,
+	      struct json_object **result, struct qmp_error *error)
+{
+	CLEANUP_JSON struct json_object *words = arguments ? arguments : json_object_new_object();
+	CLEANUP_JSON struct json_object *returned = NULL;
+
+	if (qapi_run(qapi_find_command(name), session, words, &returned, error))
+		return -1;
+	if (result)
+		*result = json_object_get(returned);
+	return 0;
 }

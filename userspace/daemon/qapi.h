@@ -144,6 +144,13 @@ int qapi_run(const struct qapi_command *command, struct qmp_session *session,
 	     struct json_object *arguments, struct json_object **result, struct qmp_error *error);
 
 /*
+ * qapi_call - the same for the command called @name, which there must be.
+ * @arguments: taken over; NULL: none.  @result may be NULL.
+ */
+int qapi_call(const char *name, struct qmp_session *session, struct json_object *arguments,
+	      struct json_object **result, struct qmp_error *error);
+
+/*
  * Members of a checked object.  The default is returned when the member is not there, and for
  * qapi_get_str() also when it is null.  What is more than INT64_MAX is returned as that.
  */

@@ -82,7 +82,7 @@ static int create_overlay(struct transaction *t, struct action *action, const ch
 	CLEANUP_FREE char *backing = backing_name_of(protocol, filename);
 	struct qc_create_options options = {
 		.backing = backing,
-		.backing_format = action->node->driver == NODE_QCOW2 ? "qcow2" : "raw",
+		.backing_format = qc_format_name(node_format(action->node)),
 		.force = true,
 	};
 	CLEANUP_FREE char *path = qc_absolute_name(filename);

@@ -195,16 +195,6 @@ int window_pivot(const char *device, struct qc_store *store, const char *backing
 	return outcome.ret;
 }
 
-static int grow_image(const struct window_grow *g, struct qc_error *err)
-{
-	int ret;
-
-	if (g->qcow2)
-		return qc_grow(g->store, g->size, err);
-	ret = qc_store_resize(g->store, g->size, err);
-	return ret ? ret : qc_store_flush(g->store, err);
-}
-
 static void grow_suspended(void *ctx, struct outcome *outcome)
 {
 	const struct window_grow *g = ctx;
@@ -224,7 +214,7 @@ static void grow_suspended(void *ctx, struct outcome *outcome)
 		return;
 	}
 	qc_store_refresh(g->store);
-	outcome->ret = grow_image(g, err);
+	outcome->ret = qc_grow_layer(g->store, g->format, g->size, err);
 	ret = outcome->ret;
 	if (!ret)
 		ret = qc_dm_load(g->device, qc_div_round_up(g->size, QC_SECTOR_SIZE), g->params,

@@ -37,7 +37,7 @@ int window_pivot(const char *device, struct qc_store *store, const char *backing
 struct window_grow {
 	const char *device;
 	struct qc_store *store;		/* of the top image, open for writing */
-	bool qcow2;
+	enum qc_format format;
 	u64 size;			/* of the image, in bytes */
 	const char *params;		/* of the table, with fd:N */
 };

@@ -176,3 +176,17 @@ int qc_grow(struct qc_store *store, u64 size, struct qc_error *err)
 	free(g.reftable);
 	return ret;
 }
+
+int qc_grow_layer(struct qc_store *store, enum qc_format format, u64 size, struct qc_error *err)
+{
+	u64 now;
+	int ret;
+
+	if (format == QC_FORMAT_QCOW2)
+		return qc_grow(store, size, err);
+	ret = qc_store_size(store, &now, err);
+	if (ret || size <= now)
+		return ret;
+	ret = qc_store_resize(store, size, err);
+	return ret ? ret : qc_store_flush(store, err);
+}

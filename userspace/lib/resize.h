@@ -5,7 +5,7 @@
 #ifndef QCHAIN_RESIZE_H
 #define QCHAIN_RESIZE_H
 
-#include "header.h"
+#include "chain.h"
 
 /*
  * qc_grow - make a qcow2 image larger; what is new reads as zeroes, or as what it is backed by.
@@ -17,5 +17,8 @@
  * (no room for a longer L1 table in what the refcounts cover), ...
  */
 int qc_grow(struct qc_store *store, u64 size, struct qc_error *err);
+
+/* The same for an image of either format. */
+int qc_grow_layer(struct qc_store *store, enum qc_format format, u64 size, struct qc_error *err);
 
 #endif /* QCHAIN_RESIZE_H */
