@@ -117,7 +117,8 @@ int qc_chain_zero(struct qc_chain *chain, u64 pos, u64 len, bool keep);
  * below them.
  * @len: at most so much, not beyond the image's end; returns how much that was.
  * Races with nothing: other changes of the same clusters wait, and reads find the same bytes
- * before and after.  Errors and context as qc_chain_write().
+ * before and after.  Returns 1 where the top image has got something, 0 where nothing happened;
+ * errors and context as qc_chain_write().
  */
 int qc_chain_pull(struct qc_chain *chain, unsigned int upper, u64 pos, u64 *len);
 

@@ -564,7 +564,7 @@ static int look_up_upper(struct qc_chain *chain, unsigned int upper, u64 first, 
 	return 0;
 }
 
-/* One piece: range-locked, within one L2 table. */
+/* One piece: range-locked, within one L2 table.  1: the top image has got something. */
 static int pull_piece(struct qc_chain *chain, unsigned int upper, u64 first, u64 *count)
 {
 	struct qc_image *top = chain->top;
@@ -586,10 +586,10 @@ static int pull_piece(struct qc_chain *chain, unsigned int upper, u64 first, u64
 	if (error || kind == QC_EXTENT_UNALLOCATED)
 		return error;
 	if (kind == QC_EXTENT_DATA)
-		return pull_data(chain, first, count);
+		return pull_data(chain, first, count) ?: 1;
 	if (upper == qc_backing_count(chain->backing))
 		return 0;
-	return pull_zeroes(chain, first, count);
+	return pull_zeroes(chain, first, count) ?: 1;
 }
 
 int qc_chain_pull(struct qc_chain *chain, unsigned int upper, u64 pos, u64 *len)
@@ -600,15 +600,15 @@ int qc_chain_pull(struct qc_chain *chain, unsigned int upper, u64 pos, u64 *len)
 	u64 count = min3(DIV_ROUND_UP_ULL(*len, qc_cluster_size(top)), in_table,
 			 max_t(u64, WRITE_MAX >> top->cluster_bits, 1));
 	struct qc_range range;
-	int error;
+	int ret;
 
 	if (!upper)
 		return 0;
 	qc_range_lock(&top->ranges, &range, first, first + count - 1);
-	error = pull_piece(chain, upper, first, &count);
+	ret = pull_piece(chain, upper, first, &count);
 	qc_range_unlock(&top->ranges, &range);
 	*len = min(*len, count << top->cluster_bits);
-	return error;
+	return ret;
 }
 
 int qc_chain_init(struct qc_chain *chain)

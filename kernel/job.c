@@ -16,6 +16,7 @@
 #define MAX_ID		63
 #define SEGMENT		SZ_4M		/* by which the cursor of a mirror moves on */
 #define STEP_MIN	SZ_64K		/* a chunk is a multiple of this, or of a larger cluster */
+#define CLUSTERS_MAX	65536		/* that one message looks at to copy one of them */
 
 enum job_state {
 	JOB_RUNNING,
@@ -105,8 +106,9 @@ static void raise_event(struct qc_device *device)
 static int stream_copy(struct lane *lane, u64 *len)
 {
 	struct qc_job *job = lane->job;
+	int ret = qc_chain_pull(&job->chain, job->base - job->top - 1, lane->pos, len);
 
-	return qc_chain_pull(&job->chain, job->base - job->top - 1, lane->pos, len);
+	return min(ret, 0);
 }
 
 /* Base gets what the layers from top to above it have. */
@@ -646,22 +648,23 @@ static int parse_option(struct qc_job *job, const char *option)
 	return 0;
 }
 
-/* <kind> <top> <base>, the top layer of the table being 0; base "-": all layers are copied. */
-static int parse_what(struct qc_job *job, const struct qc_target *target, char **words)
+/* @layers: <top> <base>, the top layer of the table being 0; base "-": all layers are copied. */
+static int parse_what(struct qc_job *job, const struct qc_target *target, const char *kind,
+		      char **layers)
 {
 	unsigned int i;
 	int error;
 
 	for (i = 0; i < ARRAY_SIZE(kinds); i++)
-		if (!strcmp(words[0], kinds[i].name))
+		if (!strcmp(kind, kinds[i].name))
 			job->kind = &kinds[i];
 	if (!job->kind)
 		return -EINVAL;
 	job->layers = target->layers;
 	job->base = target->layers;
-	error = kstrtouint(words[1], 10, &job->top);
-	if (!error && strcmp(words[2], "-"))
-		error = kstrtouint(words[2], 10, &job->base);
+	error = kstrtouint(layers[0], 10, &job->top);
+	if (!error && strcmp(layers[1], "-"))
+		error = kstrtouint(layers[1], 10, &job->base);
 	if (error)
 		return error;
 	if (job->top >= job->base || job->base > job->layers)
@@ -747,8 +750,8 @@ static u64 job_length(const struct qc_job *job, const struct qc_target *target)
 }
 
 /* Everything that the words demand; on failure job_free() has to follow a job_unbind(). */
-static int job_prepare(struct qc_job *job, const struct qc_target *target, unsigned int argc,
-		       char **argv)
+static int job_prepare(struct qc_job *job, const struct qc_target *target, unsigned int nr_options,
+		       char **options)
 {
 	unsigned int i;
 	int error;
@@ -756,8 +759,8 @@ static int job_prepare(struct qc_job *job, const struct qc_target *target, unsig
 	error = alloc_buffers(job);
 	if (!error)
 		error = qc_chain_init(&job->chain);
-	for (i = 5; i < argc && !error; i++)
-		error = parse_option(job, argv[i]);
+	for (i = 0; i < nr_options && !error; i++)
+		error = parse_option(job, options[i]);
 	if (!error)
 		error = job_bind(job, target);
 	if (error)
@@ -791,44 +794,56 @@ static int job_clashes(const struct qc_job *job)
 	return 0;
 }
 
+/* A job that nobody else knows, and that does nothing by itself; @layers: see parse_what(). */
+static struct qc_job *job_new(struct qc_target *target, const char *kind, char **layers,
+			      unsigned int nr_options, char **options)
+{
+	struct qc_job *job;
+	unsigned int i;
+	int error;
+
+	if (target->read_only)
+		return ERR_PTR(-EROFS);
+	job = kzalloc(sizeof(*job), GFP_KERNEL);
+	if (!job)
+		return ERR_PTR(-ENOMEM);
+	job->device = target->device;
+	for (i = 0; i < LANES; i++) {
+		job->lanes[i].job = job;
+		INIT_DELAYED_WORK(&job->lanes[i].work, lane_work);
+	}
+	error = parse_what(job, target, kind, layers);
+	if (!error)
+		error = job_clashes(job);
+	if (error) {
+		kfree(job);
+		return ERR_PTR(error);
+	}
+	error = job_prepare(job, target, nr_options, options);
+	if (error) {
+		job_unbind(job);
+		job_free(job);
+		return ERR_PTR(error);
+	}
+	return job;
+}
+
 /* job_start <id> <kind> <top> <base> [<option>...]; under the mutex. */
 static int job_start(struct qc_target *target, unsigned int argc, char **argv)
 {
 	struct qc_device *device = target->device;
 	struct qc_job *job;
-	unsigned int i;
-	int error;
 
 	if (argc < 5 || !id_ok(argv[1]))
 		return -EINVAL;
-	if (target->read_only)
-		return -EROFS;
 	if (job_find(device, argv[1]))
 		return -EEXIST;
 	if (device->nr_jobs >= MAX_JOBS)
 		return -E2BIG;
-	job = kzalloc(sizeof(*job), GFP_KERNEL);
-	if (!job)
-		return -ENOMEM;
-	job->device = device;
+	job = job_new(target, argv[2], argv + 3, argc - 5, argv + 5);
+	if (IS_ERR(job))
+		return PTR_ERR(job);
 	strscpy(job->id, argv[1], sizeof(job->id));
-	for (i = 0; i < LANES; i++) {
-		job->lanes[i].job = job;
-		INIT_DELAYED_WORK(&job->lanes[i].work, lane_work);
-	}
-	error = parse_what(job, target, argv + 2);
-	if (!error)
-		error = job_clashes(job);
-	if (error) {
-		kfree(job);
-		return error;
-	}
-	error = job_prepare(job, target, argc, argv);
-	if (error) {
-		job_unbind(job);
-		job_free(job);
-		return error;
-	}
 	list_add_tail(&job->list, &device->jobs);
 	device->nr_jobs++;
 	job_kick(job);
@@ -915,6 +930,48 @@ int qc_job_message(struct qc_target *target, unsigned int argc, char **argv)
 	} else if (argc >= 2) {
 		job = job_find(device, argv[1]);
 		error = job ? job_steer(job, argc, argv) : -ENOENT;
+	}
+	mutex_unlock(&device->mutex);
+	memalloc_noio_restore(noio);
+	return error;
+}
+
+/* The next cluster that there is to copy, as long as the search takes no longer than it may. */
+static int copy_cluster(struct qc_job *job, u64 *pos)
+{
+	unsigned int upper = job->base - job->top - 1, looks;
+	int ret = 0;
+
+	for (looks = 0; looks < CLUSTERS_MAX && !ret && *pos < job->len; looks++) {
+		u64 len = min(qc_cluster_size(job->chain.top), job->len - *pos);
+
+		if (fatal_signal_pending(current))
+			return -EINTR;
+		ret = qc_commit_throttle(job->chain.top) ?:
+		      qc_chain_pull(&job->chain, upper, *pos, &len);
+		if (ret >= 0)
+			*pos += len;
+		cond_resched();
+	}
+	return min(ret, 0);
+}
+
+int qc_job_stream_cluster(struct qc_target *target, char **layers, u64 *pos)
+{
+	struct qc_device *device = target->device;
+	unsigned int noio = memalloc_noio_save();
+	struct qc_job *job;
+	int error;
+
+	mutex_lock(&device->mutex);
+	job = device->halted ? ERR_PTR(-EBUSY) : job_new(target, "stream", layers, 0, NULL);
+	error = PTR_ERR_OR_ZERO(job);
+	if (!error) {
+		*pos = round_down(*pos, qc_cluster_size(job->chain.top));
+		error = *pos < job->len ? copy_cluster(job, pos) : 0;
+		*pos = min(*pos, job->len);
+		job_unbind(job);
+		job_free(job);
 	}
 	mutex_unlock(&device->mutex);
 	memalloc_noio_restore(noio);

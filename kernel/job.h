@@ -58,6 +58,15 @@ void qc_jobs_cancel(struct qc_device *device);
  */
 int qc_job_message(struct qc_target *target, unsigned int argc, char **argv);
 
+/*
+ * qc_job_stream_cluster - give a layer the next cluster of what a stream job would.
+ * @layers: the layer and the base, as the message job_start has them for a stream
+ * @pos: bytes, from which cluster on; returns the end of the one that was copied, or of the last
+ * one that was looked at.
+ * Errors as qc_job_message(), and -EBUSY when the device is suspended.  Process context, sleeps.
+ */
+int qc_job_stream_cluster(struct qc_target *target, char **layers, u64 *pos);
+
 /* Add the number of jobs and a group of words for each to a status line; returns the new @sz. */
 size_t qc_job_status(struct qc_device *device, char *result, size_t maxlen, size_t sz);
 

@@ -430,6 +430,21 @@ static int release_layer(struct qc_target *target, const char *word)
 	return error;
 }
 
+/* stream_cluster <layer> <base> <offset>; answers with where it ended. */
+static int stream_cluster(struct qc_target *target, char **argv, char *result, unsigned int maxlen)
+{
+	unsigned int sz = 0;
+	u64 pos;
+	int error = kstrtou64(argv[3], 10, &pos);
+
+	if (!error)
+		error = qc_job_stream_cluster(target, argv + 1, &pos);
+	if (error)
+		return error;
+	DMEMIT("%llu", pos);
+	return 1;
+}
+
 static int qchain_message(struct dm_target *ti, unsigned int argc, char **argv, char *result,
 			  unsigned int maxlen)
 {
@@ -450,7 +465,9 @@ static int qchain_message(struct dm_target *ti, unsigned int argc, char **argv, 
 		return release_layer(target, argv[1]);
 	if (!strncmp(argv[0], "job_", 4))
 		return qc_job_message(target, argc, argv);
-	DMERR("unknown message: not extended, drop_caches, release <layer> or job_...");
+	if (argc == 4 && !strcasecmp(argv[0], "stream_cluster"))
+		return stream_cluster(target, argv, result, maxlen);
+	DMERR("unknown message: not extended, drop_caches, release, job_... or stream_cluster");
 	return -EINVAL;
 }
 

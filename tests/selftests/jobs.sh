@@ -133,6 +133,37 @@ streamed() {
 	still_right
 }
 
+# clusters TOP BASE: each call goes on where the last one ended, at the end of a cluster.
+clusters() {
+	local image size at=0 next
+
+	read -r _ image <<< "$(layer "$1")"
+	size=$((1 << $(header_u32 "$image" 20)))
+	while [ "$at" -lt "$BYTES" ]; do
+		next=$(message stream_cluster "$1" "$2" "$at")
+		[ "$next" -gt "$at" ] && [ "$next" -le "$BYTES" ]
+		[ "$next" = "$BYTES" ] || [ $((next % size)) = 0 ]
+		at=$next
+	done
+	[ "$(message stream_cluster "$1" "$2" 0)" = "$BYTES" ]
+}
+
+# As streamed(), but without a job.
+streamed_by_clusters() {
+	local top=$2 base=$3
+
+	chain_in "$1" "${@:4}"
+	attach qctest "$TABLE"
+	[ "$top" = 0 ] || writable "$top"
+	# shellcheck disable=SC2046	# words
+	BYTES=$(virtual_size $(layer "$top"))
+	under_load clusters "$top" "$base"
+	[ "$(status_field qctest 8)" = 0 ]
+	pivot "$top" "$base"
+	[ "$top" = 0 ] || clean_layer "$top"
+	still_right
+}
+
 clean_layer() {
 	local format image
 
@@ -370,6 +401,15 @@ refused_messages() {
 	fails message job_start job17 stream 0 -
 	for i in {1..16}; do message job_cancel "job$i"; message job_forget "job$i"; done
 	[ "$(status_field qctest 8)" = 0 ]
+	fails message stream_cluster 0 -
+	fails message stream_cluster 1 - 0	# not writable
+	fails message stream_cluster 0 3 0
+	fails message stream_cluster 0 0 0
+	fails message stream_cluster 0 - -1
+	[ "$(message stream_cluster 0 - 18446744073709551615)" = "$BYTES" ]
+	dmsetup suspend qctest
+	fails message stream_cluster 0 - 0
+	dmsetup resume qctest
 	message job_start job0 stream 0 2 	# no layer stays, by number
 	ended_well
 	message job_start job0 stream 0 - speed=1024
@@ -380,6 +420,7 @@ refused_messages() {
 	[ "$(error_number)" = 30 ]		# EROFS
 	message job_forget job0
 	fails message job_start job0 stream 0 -
+	fails message stream_cluster 0 - 0
 	detach qctest
 	fails attach qctest "0 $((BYTES / 512)) qchain 3 ${TABLE#* qchain 2 } \
 		$(layer 1) - 2 writable 1"	# an image twice
@@ -532,7 +573,7 @@ without_room() {
 
 echo "# seed $seed"
 modprobe dm-flakey || skip_all "there is no dm-flakey"
-plan 38
+plan 40
 bad_disk bad-base 32
 for name in ext4 xfs disk disk-2 disk-3; do place $name; done
 
@@ -558,6 +599,10 @@ try "stream into a backing layer" streamed tmpfs 1 - --depth 4 --mixed-clusters 
 try "stream into a backing layer, down to the base" \
 	streamed "ext4 disk" 1 below --depth 5 --mixed-clusters --mixed-sizes
 try "stream into a backing layer, version 2" streamed xfs 2 4 --depth 6 --version 2 --mixed-sizes
+try "stream everything, a cluster for each message" \
+	streamed_by_clusters ext4 0 - --depth 3 --size 4194304 --compression any
+try "stream into a backing layer, a cluster for each message" \
+	streamed_by_clusters tmpfs 1 3 --depth 4 --size 4194304 --mixed-clusters --mixed-sizes
 try "commit one layer" committed tmpfs 1 2 --depth 4 --compression any
 try "commit all but the top layer" committed ext4 1 below --depth 5 --mixed-clusters --mixed-sizes
 try "commit into a raw base" committed xfs 1 below --depth 4 --raw-base --mixed-clusters

@@ -43,8 +43,6 @@ device_over_a() {
 streams() {
 	fresh_dir ext4
 	BASE_MIB=10240 chain_of_four
-	says "block_stream of a single cluster of 'virtio0' is not supported; set 'all'" \
-		block_stream '{ "device": "virtio0" }'
 	says "'all' and 'stop' cannot be specified at the same time" \
 		block_stream '{ "device": "virtio0", "all": true, "stop": true }'
 	says "DeviceNotActive: No active stream on device 'virtio0'" \
@@ -93,6 +91,61 @@ streams() {
 	end_load
 	layers_are d.qcow2
 	still_there raw /dev/mapper/virtio0
+	quit_daemon
+	kill "$events" 2> /dev/null || true
+	clean d.qcow2
+	unlocked d.qcow2
+	still_there qcow2 d.qcow2
+}
+
+# step: the next cluster of the device; $offset is where it ends.
+step() {
+	local got='"offset": ([0-9]+)'
+
+	qmp '{ "execute": "block_stream", "arguments": { "device": "virtio0" } }' > "$scratch/step" &&
+		[[ $(< "$scratch/step") =~ $got ]] || { sed 's/^/# /' "$scratch/step"; return 1; }
+	offset=${BASH_REMATCH[1]}
+}
+
+# One cluster for each call, with other writes in between, and a daemon that dies.
+steps() {
+	local offset last=0 calls=0
+
+	fresh_dir ext4
+	chain_of_four
+	execute stop | is '. == {}'
+	says_part "Device or resource busy" block_stream '{ "device": "virtio0" }'
+	execute cont | is '. == {}'
+	step
+	is '. == { "device": "virtio0", "len": 41943040, "offset": .offset }' < "$scratch/step"
+	execute query-block-jobs | is '. == []'
+	layers_are "d.qcow2 c.qcow2 b.qcow2 a.qcow2"
+	while [ "$offset" -lt 41943040 ]; do
+		calls=$((calls + 1))
+		last=$offset
+		if [ $calls = 20 ]; then
+			kill -9 "$daemon"
+			wait "$daemon" 2> /dev/null || true
+			launch_with_a
+			daemon_ready
+			watch_events
+		fi
+		step
+		# It is one cluster where there is something to copy: from 8 MiB on, below the load.
+		[ "$offset" -gt "$last" ]
+		[ "$last" -lt $((8 << 20)) ] || [ "$offset" -gt $((28 << 20)) ] ||
+			[ "$offset" = $((last + 65536)) ] || { echo "# $last, $offset"; return 1; }
+	done
+	echo "# $calls calls"
+	wait_for 60 status_is virtio0 null
+	story virtio0 "$completed"
+	end_load
+	layers_are d.qcow2
+	still_there raw /dev/mapper/virtio0
+	# There is nothing more to be had.
+	step
+	[ "$offset" = 41943040 ]
+	execute query-block-jobs | is '. == []'
 	quit_daemon
 	kill "$events" 2> /dev/null || true
 	clean d.qcow2
@@ -256,10 +309,11 @@ steered() {
 }
 
 echo "# seed $seed"
-plan 6
+plan 7
 place ext4
 
 try_daemon "block_stream: all, stop, query-block-stream" streams
+try_daemon "block_stream: one cluster for each call" steps
 try_daemon "change without notification, and a live copy" live_copy
 try_daemon "snapshot live merge, by the monitor for people" merge
 try_daemon "live block copy, by the monitor for people" copy

@@ -29,8 +29,8 @@ enum follow_end {
 int follow(struct follow *f, struct qc_error *err);
 
 /*
- * follow_complete - have @id complete, which is ready.  Returns 0, -EREMOTEIO when it is refused, or as
- * client_execute().
+ * follow_complete - have @id complete, which is ready.  Returns 0, -EREMOTEIO when it is refused,
+ * or as client_execute().
  */
 int follow_complete(struct follow *f, struct qc_error *err);
 

@@ -72,6 +72,7 @@ struct node {
 	struct node_edge file;
 	struct node_edge backing;
 	struct qc_header *header;	/* qcow2; as it was when opened */
+	u64 streamed;			/* bytes; how far stream_one_cluster() has come */
 };
 
 TAILQ_HEAD(node_list, node);

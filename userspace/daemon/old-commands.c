@@ -8,6 +8,7 @@
 #include "job.h"
 #include "old-commands.h"
 #include "qapi-define.h"
+#include "stream.h"
 
 static struct export *find_export(struct json_object *arguments, struct qmp_error *error)
 {
@@ -44,27 +45,51 @@ static int stop_stream(struct qmp_session *session, const struct export *export,
 	return qapi_call("block-job-cancel", session, arguments, NULL, error);
 }
 
+static int stream_all(struct qmp_session *session, const struct export *export,
+		      struct qmp_error *error)
+{
+	struct json_object *arguments = json_object_new_object();
+
+	qapi_add_str(arguments, "device", export->id);
+	return qapi_call("block-stream", session, arguments, NULL, error);
+}
+
+/* After the last one the backing file is not needed: that is what block-stream ends with. */
+static int stream_one(struct qmp_session *session, struct export *export,
+		      struct json_object **result, struct qmp_error *error)
+{
+	struct node *top = export->root.node;
+	u64 len, offset;
+
+	if (node_size(top, &len, error) || stream_one_cluster(export, &offset, error))
+		return -1;
+	if (offset >= len) {
+		top->streamed = 0;
+		if (top->backing.node && stream_all(session, export, error))
+			return -1;
+	}
+	*result = json_object_new_object();
+	qapi_add_str(*result, "device", export->id);
+	qapi_add_int(*result, "len", len);
+	qapi_add_int(*result, "offset", offset);
+	return 0;
+}
+
 static int run_stream(struct qmp_session *session, struct json_object *arguments,
 		      struct json_object **result, struct qmp_error *error)
 {
 	bool all = qapi_get_bool(arguments, "all", false);
 	bool stop = qapi_get_bool(arguments, "stop", false);
 	struct export *export = find_export(arguments, error);
-	struct json_object *new;
 
-	(void)result;
 	if (!export)
 		return -1;
 	if (all && stop)
 		return qmp_fail(error, "'all' and 'stop' cannot be specified at the same time");
 	if (stop)
 		return stop_stream(session, export, error);
-	if (!all)
-		return qmp_fail(error, "block_stream of a single cluster of '%s' is not supported; "
-				"set 'all'", export->id);
-	new = json_object_new_object();
-	qapi_add_str(new, "device", export->id);
-	return qapi_call("block-stream", session, new, NULL, error);
+	return all ? stream_all(session, export, error) :
+		     stream_one(session, export, result, error);
 }
 
 static int run_query(struct qmp_session *session, struct json_object *arguments,
@@ -150,6 +175,13 @@ static const struct qapi_type stream_arguments =
 	       OPTIONAL("all", qapi_bool),
 	       OPTIONAL("stop", qapi_bool));
 
+/* Of one cluster; nothing else returns anything. */
+static const struct qapi_type stream_result =
+	OBJECT("BlockStreamResult",
+	       OPTIONAL("device", qapi_str),
+	       OPTIONAL("len", qapi_int),
+	       OPTIONAL("offset", qapi_int));
+
 static const struct qapi_type stream_info =
 	OBJECT("BlockStreamInfo",
 	       MEMBER("device", qapi_str),
@@ -165,7 +197,8 @@ static const struct qapi_type change_arguments =
 	       OPTIONAL("notify", qapi_bool));
 
 const struct qapi_command old_commands[] = {
-	{ "block_stream", .arguments = &stream_arguments, .run = run_stream },
+	{ "block_stream", .arguments = &stream_arguments, .result = &stream_result,
+	  .run = run_stream },
 	{ "query-block-stream", .result = &stream_infos, .run = run_query },
 	{ "change", .arguments = &change_arguments, .run = run_change },
 	{ 0 }

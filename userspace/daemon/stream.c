@@ -1,5 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 /* Stream: a node gets what those between it and its base have. */
+#include <stdio.h>
+
+#include "dm.h"
 #include "job-graph.h"
 #include "job.h"
 #include "node-open.h"
@@ -51,6 +54,41 @@ static int find_base(struct node *top, struct json_object *arguments, struct nod
 	return 0;
 }
 
+/* The device that @top is a layer of, if it can be filled. */
+static struct export *find_export(struct node *top, struct qmp_error *error)
+{
+	struct export *export = job_graph_export(top, error);
+
+	if (!export)
+		return NULL;
+	if (!export->writable || (top == export->root.node && top->read_only)) {
+		qmp_fail(error, "Block node is read-only");
+		return NULL;
+	}
+	if (top->driver != NODE_QCOW2) {
+		qmp_fail(error, "Node '%s' cannot have a backing file", top->name);
+		return NULL;
+	}
+	return export;
+}
+
+int stream_one_cluster(struct export *export, u64 *offset, struct qmp_error *error)
+{
+	struct node *top = export->root.node;
+	CLEANUP_FREE char *answer = NULL;
+	struct qc_error err;
+	char message[64];
+
+	if (job_check_node(top, error) || !find_export(top, error))
+		return -1;
+	snprintf(message, sizeof(message), "stream_cluster 0 - %llu", top->streamed);
+	if (qc_dm_ask(export->name, message, &answer, &err) < 0)
+		return qmp_fail(error, "%s", err.text);
+	top->streamed = strtoull(answer, NULL, 10);
+	*offset = top->streamed;
+	return 0;
+}
+
 static int run_stream(struct qmp_session *session, struct json_object *arguments,
 		      struct json_object **result, struct qmp_error *error)
 {
@@ -65,13 +103,9 @@ static int run_stream(struct qmp_session *session, struct json_object *arguments
 		return -1;
 	if (!base && qapi_has(arguments, "backing-file"))
 		return qmp_fail(error, "backing file specified, but streaming the entire chain");
-	export = job_graph_export(top, error);
+	export = find_export(top, error);
 	if (!export)
 		return -1;
-	if (!export->writable || (top == export->root.node && top->read_only))
-		return qmp_fail(error, "Block node is read-only");
-	if (top->driver != NODE_QCOW2)
-		return qmp_fail(error, "Node '%s' cannot have a backing file", top->name);
 	job = job_new(JOB_STREAM, export, device, arguments, error);
 	if (!job)
 		return -1;

@@ -369,16 +369,26 @@ int qc_dm_status(const char *name, u64 *sectors, char **params, struct qc_error 
 	return target_line(DM_DEVICE_STATUS, name, sectors, params, err);
 }
 
-int qc_dm_message(const char *name, const char *message, struct qc_error *err)
+int qc_dm_ask(const char *name, const char *message, char **answer, struct qc_error *err)
 {
 	CLEANUP_TASK struct dm_task *task = new_task(DM_DEVICE_TARGET_MSG, name);
+	const char *response;
 	char what[128];
 
 	snprintf(what, sizeof(what), "send the message \"%.80s\"", message);
 	if (!task || !dm_task_set_message(task, message) || !dm_task_set_sector(task, 0) ||
 	    !dm_task_run(task))
 		return failed(task, name, what, err);
-	return 0;
+	if (!answer)
+		return 0;
+	response = dm_task_get_message_response(task);
+	*answer = strdup(response ? response : "");
+	return *answer ? 0 : qc_fail_nomem(err, name);
+}
+
+int qc_dm_message(const char *name, const char *message, struct qc_error *err)
+{
+	return qc_dm_ask(name, message, NULL, err);
 }
 
 static int compare_names(const void *a, const void *b)

@@ -93,6 +93,9 @@ int qc_dm_status(const char *name, u64 *sectors, char **params, struct qc_error 
  */
 int qc_dm_message(const char *name, const char *message, struct qc_error *err);
 
+/* The same; what the target answers is in *@answer, a new string, empty when it says nothing. */
+int qc_dm_ask(const char *name, const char *message, char **answer, struct qc_error *err);
+
 struct qc_dm_names {
 	char **list;		/* sorted */
 	size_t count;
