@@ -108,7 +108,7 @@ full() {
 	dir=$scratch/small
 	mkdir -p "$dir"
 	mountpoint -q "$dir" || { mkfs.ext4 -q "$small"; mount "$small" "$dir"; }
-	rm -f "$dir"/*
+	rm -f "$dir/top" "$dir/other"
 	qemu-img create -q -f qcow2 "$dir/top" 32M
 	TOP=$dir/top CLUSTER=65536
 	model=$scratch/zeroes
