@@ -374,11 +374,10 @@ static struct qc_image *image_create(enum qc_format format, struct qc_store *sto
 	image->format = format;
 	image->store = store;
 	image->writable = writable;
+	INIT_LIST_HEAD(&image->uses);
 	if (writable) {
 		qc_device_get(device);
 		image->writer = device;
-	} else {
-		image->reader = device;
 	}
 	qc_store_id(store, &image->id);
 	image->remap = qc_store_bdev(store);
@@ -422,8 +421,54 @@ static struct qc_image *registry_find(const struct qc_store_id *id)
 	return NULL;
 }
 
-/* May @device have @image, opened by somebody before, in this way? */
-static int may_share(struct qc_image *image, enum qc_format format, bool writable,
+/* Has another device than @device a use of any object of the image?  Under registry_lock. */
+static bool others_use(const struct qc_store_id *id, const struct qc_device *device)
+{
+	const struct qc_image *image;
+	const struct qc_use *use;
+
+	lockdep_assert_held(&registry_lock);
+	list_for_each_entry(image, &registry, list) {
+		if (!qc_store_id_equal(&image->id, id))
+			continue;
+		list_for_each_entry(use, &image->uses, list)
+			if (use->device != device)
+				return true;
+	}
+	return false;
+}
+
+/* Takes over the caller's reference to @image.  Under registry_lock. */
+static void note_use(struct qc_image *image, struct qc_device *device, struct qc_use *use)
+{
+	lockdep_assert_held(&registry_lock);
+	use->image = image;
+	use->device = device;
+	list_add(&use->list, &image->uses);
+}
+
+void qc_image_use(struct qc_image *image, struct qc_device *device, struct qc_use *use)
+{
+	mutex_lock(&registry_lock);
+	note_use(qc_image_get(image), device, use);
+	mutex_unlock(&registry_lock);
+}
+
+void qc_image_unuse(struct qc_use *use)
+{
+	struct qc_image *image = use->image;
+
+	if (!image)
+		return;
+	mutex_lock(&registry_lock);
+	list_del(&use->list);
+	mutex_unlock(&registry_lock);
+	use->image = NULL;
+	qc_image_put(image);
+}
+
+/* May @device have @image, opened by somebody before, in this way?  Under registry_lock. */
+static int may_share(const struct qc_image *image, enum qc_format format, bool writable,
 		     const struct qc_device *device, char **error)
 {
 	*error = "image is in use as another format";
@@ -433,18 +478,16 @@ static int may_share(struct qc_image *image, enum qc_format format, bool writabl
 	if (image->writable && image->writer != device)
 		return -EBUSY;
 	*error = "image is released by another device, to be edited";
-	if (image->released && !image->writable && image->reader != device)
+	if (image->released && others_use(&image->id, device))
 		return -EBUSY;
 	*error = "image is in use read-only by another device, and cannot be written";
-	if (writable && !image->writable && image->reader != device)
+	if (writable && others_use(&image->id, device))
 		return -EBUSY;
-	if (image->reader != device)
-		image->reader = NULL;
 	return 0;
 }
 
 struct qc_image *qc_image_open(enum qc_format format, const char *name, bool writable, bool top,
-			       struct qc_device *device, char **error)
+			       struct qc_device *device, struct qc_use *use, char **error)
 {
 	struct qc_store *store = qc_store_open(name, writable);
 	struct qc_store_id id;
@@ -496,6 +539,8 @@ struct qc_image *qc_image_open(enum qc_format format, const char *name, bool wri
 		image->busy = false;
 		registry_changed();
 	}
+	if (!r)
+		note_use(qc_image_get(image), device, use);
 	if (store)
 		qc_store_adopt_held(image->store, store);
 	/* The locks are on the description that was there before. */
@@ -518,13 +563,10 @@ static int mark_released(const struct qc_image *image, const struct qc_device *d
 			 bool released)
 {
 	struct qc_image *other;
-	int error = 0;
+	int error;
 
 	mutex_lock(&registry_lock);
-	list_for_each_entry(other, &registry, list)
-		if (qc_store_id_equal(&other->id, &image->id) &&
-		    device != (other->writable ? other->writer : other->reader))
-			error = -EBUSY;
+	error = others_use(&image->id, device) ? -EBUSY : 0;
 	list_for_each_entry(other, &registry, list)
 		if (!error && qc_store_id_equal(&other->id, &image->id))
 			WRITE_ONCE(other->released, released);

@@ -115,6 +115,20 @@ struct qc_ranges {
 	wait_queue_head_t wait;
 };
 
+/*
+ * A use of an image by a device: by one of its tables, in use or only loaded, or one of its jobs.
+ * It holds a reference, and is there as long as anything may be read or written for it.
+ *
+ * An image that is written, or released to be edited, is used by one device only, all its objects
+ * taken together (see qc_image_open()).  Who wants that gets it when, and not before, no other
+ * device has a use of it; who had one earlier does not matter.
+ */
+struct qc_use {
+	struct list_head list;		/* in image->uses */
+	struct qc_image *image;		/* NULL: no use */
+	struct qc_device *device;	/* there longer than its uses */
+};
+
 struct qc_image {
 	/* constant after open */
 	enum qc_format format;
@@ -146,7 +160,7 @@ struct qc_image {
 	struct kref kref;
 	bool busy;			/* being opened: not to be used yet */
 	struct qc_device *writer;	/* the device that may write; a reference */
-	struct qc_device *reader;	/* not written: the only device that has it, or NULL */
+	struct list_head uses;
 	bool released;			/* see qc_image_release(); changed under registry_lock */
 
 	struct qc_cache cache;		/* by store position >> block_bits */
@@ -227,6 +241,7 @@ static inline unsigned int qc_block_entry_bits(const struct qc_image *image)
 /*
  * qc_image_open - find or open the image that @name (see qc_store_open()) names.
  * @device: whose table wants it; with @writable it becomes the one device that may write.
+ * @use: of the table, free; taken when the image is opened, see qc_image_unuse().
  * An image that only this device has, read-only, is opened a second time for writing: the table in
  * use goes on with the first, which is closed with it.  Nobody may change the image before.
  * One that was released is opened again, too.
@@ -241,7 +256,15 @@ static inline unsigned int qc_block_entry_bits(const struct qc_image *image)
  * Process context, sleeps; in a memalloc_noio section, as the device may be suspended.
  */
 struct qc_image *qc_image_open(enum qc_format format, const char *name, bool writable, bool top,
-			       struct qc_device *device, char **error);
+			       struct qc_device *device, struct qc_use *use, char **error);
+
+/*
+ * qc_image_use - one more use of an image that @device has, for somebody with a reference.
+ * qc_image_unuse - its end; nothing is in flight for it any more.  A free one is fine.
+ * Process context, sleep.
+ */
+void qc_image_use(struct qc_image *image, struct qc_device *device, struct qc_use *use);
+void qc_image_unuse(struct qc_use *use);
 
 /* One more reference, for somebody who has one.  Any context. */
 static inline struct qc_image *qc_image_get(struct qc_image *image)

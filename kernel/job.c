@@ -68,6 +68,8 @@ struct qc_job {
 	/* Over the images of the live table, with references of its own; see job_bind(). */
 	struct qc_chain chain;		/* what is written: a layer, over those below it */
 	struct qc_backing *source;	/* commit: the layers that are copied */
+	struct qc_use *uses;		/* of all these */
+	unsigned int nr_uses;
 	struct qc_store_id written;	/* what is written, known also when the job has ended */
 
 	/* An active commit: writes to the device are doubled. */
@@ -165,6 +167,13 @@ static struct qc_backing *layers_get(const struct qc_target *target, unsigned in
 
 static void job_unbind(struct qc_job *job)
 {
+	unsigned int i;
+
+	for (i = 0; i < job->nr_uses; i++)
+		qc_image_unuse(&job->uses[i]);
+	kvfree(job->uses);
+	job->uses = NULL;
+	job->nr_uses = 0;
 	if (job->source)
 		qc_backing_put(job->source);
 	if (job->chain.backing)
@@ -182,7 +191,11 @@ static int job_bind(struct qc_job *job, const struct qc_target *target)
 	unsigned int written = written_layer(job);
 	struct qc_backing *backing, *source = NULL;
 	struct qc_image *image = qc_image_get(qc_target_layer(target, written));
+	unsigned int i, nr_uses = target->layers - job->top;
+	struct qc_use *uses = kvcalloc(nr_uses, sizeof(*uses), GFP_KERNEL);
 
+	for (i = 0; uses && i < nr_uses; i++)
+		qc_image_use(qc_target_layer(target, job->top + i), job->device, &uses[i]);
 	backing = layers_get(target, written + 1, target->layers);
 	if (!IS_ERR(backing) && written == job->base)
 		source = layers_get(target, job->top, job->base);
@@ -191,7 +204,9 @@ static int job_bind(struct qc_job *job, const struct qc_target *target)
 	job->chain.backing = IS_ERR(backing) ? NULL : backing;
 	job->chain.backing_size = job->chain.backing ? qc_backing_size(backing) : 0;
 	job->source = IS_ERR(source) ? NULL : source;
-	if (!IS_ERR(backing) && !IS_ERR(source))
+	job->uses = uses;
+	job->nr_uses = uses ? nr_uses : 0;
+	if (uses && !IS_ERR(backing) && !IS_ERR(source))
 		return 0;
 	job_unbind(job);
 	return -ENOMEM;

@@ -56,7 +56,7 @@ static struct qc_image *layer_open(struct qc_target *target, unsigned int i,
 	string_unescape_inplace(name, UNESCAPE_OCTAL);
 	image = qc_image_open(!strcmp(format, "raw") ? QC_RAW : QC_QCOW2, name, writable,
 			      !i || writable,
-			      target->device, &target->ti->error);
+			      target->device, &target->uses[i], &target->ti->error);
 	if (IS_ERR(image)) {
 		DMERR("layer %u (%s): %s", i, name, target->ti->error);
 		return image;
@@ -186,6 +186,10 @@ static void target_free(struct qc_target *target)
 {
 	unsigned int i;
 
+	/* The table's uses do not outlive the device; the images are not closed yet. */
+	for (i = 0; target->uses && i < target->layers; i++)
+		qc_image_unuse(&target->uses[i]);
+	kvfree(target->uses);
 	/* Jobs first, so that the images are closed here and not in one of them. */
 	if (target->device)
 		qc_device_put_table(target->device);
@@ -246,10 +250,12 @@ static int construct(struct dm_target *ti, unsigned int argc, char **argv)
 	}
 	if (!error) {
 		target->devices = kvcalloc(target->layers, sizeof(*target->devices), GFP_KERNEL);
+		target->uses = kvcalloc(target->layers, sizeof(*target->uses), GFP_KERNEL);
 		target->wq = alloc_workqueue("qchain-io", WQ_MEM_RECLAIM, 0);
 		target->device = qc_device_get_table(dm_table_get_md(ti->table));
 		ti->error = "out of memory";
-		error = target->devices && target->wq && target->device ? 0 : -ENOMEM;
+		error = target->devices && target->uses && target->wq && target->device ?
+			0 : -ENOMEM;
 	}
 	if (!error)
 		error = qc_chain_init(&target->chain);

@@ -18,6 +18,7 @@ struct qc_target {
 	struct qc_chain chain;
 	unsigned int layers;
 	struct dm_dev **devices;	/* block devices below; NULL where a layer is a file */
+	struct qc_use *uses;		/* one for each layer */
 
 	/*
 	 * For bios that may sleep.  The target's own: they wait for the layers' stores, which

@@ -182,6 +182,81 @@ shared_base() {
 	[ "$sum" = "$(md5sum < "$base")" ]
 }
 
+# A base of 8 MiB, $base, and two images over it, with tables for each and for the base alone.
+base_and_tops() {
+	local n
+
+	base=$dir/base
+	qemu-img create -q -f qcow2 "$base" 8M
+	qemu-io -f qcow2 -c "write -q -P 7 0 5M" "$base" > "$scratch/log"
+	flatten "$base" "$scratch/model"
+	for n in 1 2; do
+		qemu-img create -q -f qcow2 -b "$base" -F qcow2 "$dir/top$n"
+	done
+	over1=$(table_of '' qcow2 "$dir/top1" qcow2 "$base")
+	over2=$(table_of '' qcow2 "$dir/top2" qcow2 "$base")
+	alone=$(table_of '' qcow2 "$base")
+}
+
+# The base can be written by one of two devices when the other has let it go, not before.
+shared_then_written() {
+	local read="in use read-only by another" written="attached for writing by another"
+
+	base_and_tops
+	attach qctest1 "$over1"
+	attach qctest2 "$over2"
+	refused "$read" dmsetup load qctest1 --table "$alone"
+	refused "$read" dmsetup load qctest1 --table "$over1 2 writable 1"
+	detach qctest2
+	# A table that is not in use yet counts, too.
+	dmsetup load qctest1 --table "$alone"
+	refused "$written" dmsetup create qctest2 --table "$over2"
+	dmsetup clear qctest1
+	attach qctest2 "$over2"
+	refused "$read" dmsetup load qctest1 --table "$alone"
+	# The other has another table, and no longer the base.
+	dmsetup load qctest2 --table "$(table_of '' qcow2 "$dir/top2")"
+	refused "$read" dmsetup load qctest1 --table "$alone"
+	dmsetup resume qctest2
+	dmsetup suspend qctest1
+	dmsetup load qctest1 --table "$alone"
+	dmsetup resume qctest1
+	refused "$written" dmsetup load qctest2 --table "$over2"
+	random_io --model "$scratch/model" --out "$scratch/model.new" --ops 30 --seed "$seed" \
+		/dev/mapper/qctest1
+	detach qctest1
+	clean "$base"
+	content "$base" "$scratch/model.new"
+	dmsetup load qctest2 --table "$over2"
+	dmsetup resume qctest2
+	same_bytes "$scratch/model.new" /dev/mapper/qctest2
+	detach qctest2
+}
+
+# A job keeps what it reads, also when its device is left with a table that cannot be used.
+kept_by_job() {
+	base_and_tops
+	attach qctest1 "$over1"
+	dmsetup message qctest1 0 job_start j stream 0 - speed=65536
+	dmsetup message qctest1 0 job_pause j
+	dmsetup load qctest1 --table "$(table_of '' qcow2 "$dir/top1")"
+	dmsetup suspend qctest1
+	dmsetup message qctest1 0 release 0
+	fails dmsetup resume qctest1
+	[[ "$(dmsetup table qctest1)" != *"$base"* ]]
+	refused "in use read-only by another" dmsetup create qctest2 --table "$alone"
+	dmsetup message qctest1 0 job_cancel j
+	attach qctest2 "$alone"
+	refused "attached for writing by another" dmsetup load qctest1 --table "$over1"
+	detach qctest2
+	dmsetup load qctest1 --table "$over1"
+	dmsetup resume qctest1
+	same_bytes "$scratch/model" /dev/mapper/qctest1
+	detach qctest1
+	clean "$dir/top1"
+	content "$dir/top1" "$scratch/model"
+}
+
 # An image on a device that is itself a chain.
 stacked() {
 	qemu-img create -q -f qcow2 "$dir/lower" 32M
@@ -209,7 +284,7 @@ small_cache() {
 }
 
 echo "# seed $seed"
-plan 11
+plan 13
 fresh_dir ext4
 try "suspend and resume under load" suspended_under_load 65536
 fresh_dir tmpfs
@@ -228,6 +303,10 @@ fresh_dir ext4
 try "a new top layer under load" new_top
 fresh_dir tmpfs
 try "devices that share a base" shared_base
+fresh_dir tmpfs
+try "a base that two devices shared, and one writes" shared_then_written
+fresh_dir ext4
+try "a base that a job keeps" kept_by_job
 fresh_dir ext4
 try "a chain on a chain" stacked
 limit=/sys/module/dm_qchain/parameters/metadata_limit_kib
