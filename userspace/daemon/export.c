@@ -11,6 +11,7 @@
 #include "schema-block.h"
 #include "state.h"
 #include "table.h"
+#include "window.h"
 
 struct export_list export_list = TAILQ_HEAD_INITIALIZER(export_list);
 bool export_stopped;
@@ -86,6 +87,44 @@ int export_load(struct export *export, struct qmp_error *error)
 		       &err) < 0)
 		return qmp_fail(error, "%s", err.text);
 	return 0;
+}
+
+int export_load_all(struct export *const *exports, size_t count, struct qmp_error *error)
+{
+	for (size_t i = 0; i < count; i++) {
+		if (!export_load(exports[i], error))
+			continue;
+		while (i--)
+			qc_dm_clear(exports[i]->name, NULL);
+		return -1;
+	}
+	return 0;
+}
+
+size_t export_switch_all(struct export *const *exports, size_t count, struct qmp_error *error)
+{
+	CLEANUP_FREE const char **names = calloc(count + 1, sizeof(*names));
+	struct qc_error err = { 0 };
+	size_t switched;
+
+	if (export_stopped) {
+		/* Nothing can be written meanwhile: it is the same when it is done with cont. */
+		for (size_t i = 0; i < count; i++)
+			exports[i]->loaded = true;
+		return count;
+	}
+	if (!count)
+		return 0;
+	if (!names) {
+		qmp_fail(error, "Out of memory");
+		return 0;
+	}
+	for (size_t i = 0; i < count; i++)
+		names[i] = exports[i]->name;
+	switched = window_switch(names, count, &err);
+	if (switched < count)
+		qmp_fail(error, "%s", err.text);
+	return switched;
 }
 
 static bool in_chain(const struct export *export, const struct node *protocol)

@@ -45,6 +45,16 @@ int export_params(const struct export *export, struct qc_chain *chain, char **pa
 /* Load the table of what the export's node is now; export_switch() puts it to use. */
 int export_load(struct export *export, struct qmp_error *error);
 
+/* The same for @count exports.  On failure no table of theirs is loaded. */
+int export_load_all(struct export *const *exports, size_t count, struct qmp_error *error);
+
+/*
+ * Put the loaded tables of @count exports to use, at one point in time; after stop that is done by
+ * cont.  Returns how many of them, from the first on, have the new table; @error is set
+ * when that is fewer than @count.
+ */
+size_t export_switch_all(struct export *const *exports, size_t count, struct qmp_error *error);
+
 /*
  * What is in the kernel's hands alone (node->in_kernel) and in no export's chain any more has
  * been let go: lock it again.  A file that somebody else took meanwhile stays unlocked, and

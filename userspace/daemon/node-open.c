@@ -12,14 +12,6 @@
 #include "export.h"
 #include "node-open.h"
 
-/* What a node has unless its definition says otherwise. */
-struct defaults {
-	bool read_only;
-	bool auto_read_only;
-	bool discard;
-	bool direct;
-};
-
 struct node *node_lookup(const char *device, const char *name, struct qmp_error *error)
 {
 	struct export *export = device ? export_find(device) : NULL;
@@ -51,23 +43,28 @@ static int check_type(const struct node *node, struct qmp_error *error)
 	return 0;
 }
 
-static int open_store(struct node *node, struct qc_error *err)
+int node_open_store(const struct node *node, bool write, struct qc_store **store,
+		    struct qc_error *err)
 {
-	bool write = !node->read_only || node->written;
-	struct qc_store *store;
 	int ret;
 
 	/* A device that is mounted, or part of another one, must not be written to. */
 	if (write && !node->in_kernel) {
-		ret = qc_store_open(node->path, QC_OPEN_WRITE | QC_OPEN_EXCL, &store, err);
+		ret = qc_store_open(node->path, QC_OPEN_WRITE | QC_OPEN_EXCL, store, err);
 		if (ret < 0)
 			return ret;
-		qc_store_close(store);
+		qc_store_close(*store);
 	}
-	return qc_store_open(node->path, write ? QC_OPEN_WRITE : 0, &node->store, err);
+	*store = NULL;
+	return qc_store_open(node->path, write ? QC_OPEN_WRITE : 0, store, err);
 }
 
-static int check_direct(const struct node *node, struct qmp_error *error)
+static int open_store(struct node *node, struct qc_error *err)
+{
+	return node_open_store(node, !node->read_only || node->written, &node->store, err);
+}
+
+int node_check_direct(const struct node *node, struct qmp_error *error)
 {
 	int fd = open(node->path, O_RDONLY | O_DIRECT | O_CLOEXEC);
 
@@ -96,7 +93,7 @@ int node_open_file(struct node *node, bool auto_read_only, struct qmp_error *err
 		return qmp_fail(error, "%s", err.text);
 	if (ret < 0)
 		return qmp_fail(error, "Could not open '%s': %s", node->filename, strerror(-ret));
-	if (node->direct && check_direct(node, error)) {
+	if (node->direct && node_check_direct(node, error)) {
 		qc_store_close(node->store);
 		node->store = NULL;
 		return -1;
@@ -123,7 +120,7 @@ int node_open_again(const struct node *protocol, struct qc_store **store,
 			protocol->path, protocol->name);
 }
 
-static void apply(struct json_object *options, struct defaults *values)
+void node_values_apply(struct json_object *options, struct node_values *values)
 {
 	struct json_object *cache;
 	const char *discard = qapi_get_str(options, "discard", NULL);
@@ -137,7 +134,7 @@ static void apply(struct json_object *options, struct defaults *values)
 }
 
 /* A node of the definition, without anything in it yet. */
-static struct node *begin(struct json_object *options, const struct defaults *values,
+static struct node *begin(struct json_object *options, const struct node_values *values,
 			  struct qmp_error *error)
 {
 	const char *name = qapi_get_str(options, "node-name", NULL);
@@ -160,13 +157,13 @@ static struct node *begin(struct json_object *options, const struct defaults *va
 	return node;
 }
 
-static struct node *open_protocol(struct json_object *options, struct defaults values,
+static struct node *open_protocol(struct json_object *options, struct node_values values,
 				  struct qmp_error *error)
 {
 	const char *filename = qapi_get_str(options, "filename", "");
 	struct node *node;
 
-	apply(options, &values);
+	node_values_apply(options, &values);
 	if (!*filename || strlen(filename) >= PATH_MAX) {
 		qmp_fail(error, "The '%s' block driver requires a file name",
 			 qapi_get_str(options, "driver", ""));
@@ -194,7 +191,7 @@ static bool is_protocol(struct json_object *options)
 }
 
 /* The node that a BlockdevRef names or defines, as the file of a format node. */
-static struct node *open_ref(struct json_object *ref, const struct defaults *values,
+static struct node *open_ref(struct json_object *ref, const struct node_values *values,
 			     struct qmp_error *error)
 {
 	struct node *node;
@@ -214,7 +211,7 @@ static struct node *open_ref(struct json_object *ref, const struct defaults *val
 
 struct node *node_open_ref(struct json_object *ref, struct qmp_error *error)
 {
-	const struct defaults values = { 0 };
+	const struct node_values values = { 0 };
 
 	return open_ref(ref, &values, error);
 }
@@ -246,14 +243,14 @@ int node_read_header(struct node *node, struct qmp_error *error)
 }
 
 /* A node and its file, without a backing node. */
-static struct node *open_layer(struct json_object *options, struct defaults values,
+static struct node *open_layer(struct json_object *options, struct node_values values,
 			       struct qmp_error *error)
 {
 	struct node *node, *file;
 
 	if (is_protocol(options))
 		return open_protocol(options, values, error);
-	apply(options, &values);
+	node_values_apply(options, &values);
 	/* The name is checked before anything is opened, and its node comes after its file's. */
 	node = begin(options, &values, error);
 	if (!node)
@@ -314,23 +311,17 @@ static int implied_backing(const struct node *node, struct json_object **options
 /* An image that is backed by itself would never come to an end. */
 static int check_loop(struct node *top, struct node *node, struct qmp_error *error)
 {
-	struct node *file = node_protocol(node);
-
-	for (struct node *n = top; n; n = n->backing.node) {
-		struct node *other = node_protocol(n);
-
-		if (other->is_bdev == file->is_bdev && other->dev == file->dev &&
-		    other->ino == file->ino)
+	for (struct node *n = top; n; n = n->backing.node)
+		if (node_same_file(n, node))
 			return qmp_fail(error, "Backing file '%s' is above itself in the chain",
-					file->filename);
-	}
+					node_filename(node));
 	return 0;
 }
 
 static int open_backing(struct node *top, struct node *over, struct json_object *options,
 			struct node **node, struct qmp_error *error)
 {
-	struct defaults values = { .read_only = true, .direct = over->direct };
+	struct node_values values = { .read_only = true, .direct = over->direct };
 
 	if (json_object_is_type(options, json_type_string)) {
 		const char *name = json_object_get_string(options);
@@ -391,7 +382,7 @@ static int open_chain(struct node *top, struct json_object *options, struct qmp_
 
 struct node *node_open(struct json_object *options, struct qmp_error *error)
 {
-	const struct defaults values = { 0 };
+	const struct node_values values = { 0 };
 	struct node *node = open_layer(options, values, error);
 
 	if (node && open_chain(node, options, error)) {

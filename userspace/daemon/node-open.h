@@ -7,6 +7,17 @@
 
 #include "node.h"
 
+/* What a node has unless its definition says otherwise. */
+struct node_values {
+	bool read_only;
+	bool auto_read_only;
+	bool discard;
+	bool direct;
+};
+
+/* Take over what checked BlockdevOptions say of them. */
+void node_values_apply(struct json_object *options, struct node_values *values);
+
 /*
  * node_open - open what a checked BlockdevOptions describes, and what it is backed by.
  * Where a qcow2 node is defined without a backing node, that is opened as the image says; names
@@ -29,6 +40,16 @@ int node_read_header(struct node *node, struct qmp_error *error);
  * identifies it; takes no locks.
  */
 int node_open_file(struct node *node, bool auto_read_only, struct qmp_error *error);
+
+/*
+ * The file of a protocol node by a description of its own, without locks.  Returns 0 or a negative
+ * errno, with *@store untouched or NULL.
+ */
+int node_open_store(const struct node *node, bool write, struct qc_store **store,
+		    struct qc_error *err);
+
+/* Can the file of a protocol node be accessed directly? */
+int node_check_direct(const struct node *node, struct qmp_error *error);
 
 /*
  * The file of @protocol, which may be open for reading only, once more, for writing and without

@@ -38,6 +38,13 @@ struct node *node_protocol(struct node *node)
 	return node;
 }
 
+bool node_same_file(struct node *a, struct node *b)
+{
+	const struct node *x = node_protocol(a), *y = node_protocol(b);
+
+	return x->is_bdev == y->is_bdev && x->dev == y->dev && x->ino == y->ino;
+}
+
 const char *node_filename(const struct node *node)
 {
 	return node_protocol((struct node *)node)->filename;
@@ -134,7 +141,7 @@ void node_release(struct node *node)
 	free(node);
 }
 
-static bool claimed(const struct node *node, bool to_write)
+bool node_claimed(const struct node *node, bool to_write)
 {
 	const struct node_edge *user;
 
@@ -192,10 +199,20 @@ static int check_claim(const struct node_edge *edge, const struct node *node, bo
 	return 0;
 }
 
+int node_check_claims(struct node *node, struct qmp_error *error)
+{
+	struct node_edge *user;
+
+	TAILQ_FOREACH(user, &node->users, link)
+		if (user->claims && check_claim(user, node, user->writes, error))
+			return -1;
+	return 0;
+}
+
 static int settle_lock(struct node *node, struct qmp_error *error)
 {
-	enum qc_lock_mode mode = claimed(node, true) ? QC_LOCK_WRITE :
-				 claimed(node, false) ? QC_LOCK_READ : QC_LOCK_NONE;
+	enum qc_lock_mode mode = node_claimed(node, true) ? QC_LOCK_WRITE :
+				 node_claimed(node, false) ? QC_LOCK_READ : QC_LOCK_NONE;
 	struct qc_error err;
 	const char *denied;
 
@@ -222,7 +239,7 @@ int node_settle(struct node *node, struct qmp_error *error)
 	/* What qcow2 claims of its file does not depend on who uses it: there is its metadata. */
 	if (node->driver == NODE_QCOW2)
 		return node_settle(node->file.node, error);
-	return node_claim(&node->file, claimed(node, false), claimed(node, true), error);
+	return node_claim(&node->file, node_claimed(node, false), node_claimed(node, true), error);
 }
 
 int node_claim(struct node_edge *edge, bool claims, bool writes, struct qmp_error *error)
@@ -310,18 +327,28 @@ void node_overlay_done(struct node *node)
 	node_settle(node, &ignored);
 }
 
-struct node *node_backing_move(struct node *above, struct node *below)
+static struct node *move_edge(struct node_edge *edge, struct node *to)
 {
-	struct node *before = above->backing.node;
+	struct node *before = edge->node;
 
 	if (before)
-		TAILQ_REMOVE(&before->users, &above->backing, link);
-	above->backing.node = below;
+		TAILQ_REMOVE(&before->users, edge, link);
+	edge->node = to;
+	if (to)
+		TAILQ_INSERT_TAIL(&to->users, edge, link);
+	return before;
+}
+
+struct node *node_backing_move(struct node *above, struct node *below)
+{
 	above->backing.claims = true;
 	above->backing.writes = false;
-	if (below)
-		TAILQ_INSERT_TAIL(&below->users, &above->backing, link);
-	return before;
+	return move_edge(&above->backing, below);
+}
+
+struct node *node_file_move(struct node *above, struct node *below)
+{
+	return move_edge(&above->file, below);
 }
 
 int node_check_busy(const struct node *node, struct qmp_error *error)

@@ -90,6 +90,9 @@ static inline bool node_is_protocol(const struct node *node)
 /* The protocol node whose bytes these are. */
 struct node *node_protocol(struct node *node);
 
+/* Do both lie in the same file or device? */
+bool node_same_file(struct node *a, struct node *b);
+
 /* The name of the file, as given. */
 const char *node_filename(const struct node *node);
 
@@ -135,6 +138,12 @@ void node_detach(struct node_edge *edge);
 /* Change what an edge in use claims. */
 int node_claim(struct node_edge *edge, bool claims, bool writes, struct qmp_error *error);
 
+/* Does somebody claim it, to write? */
+bool node_claimed(const struct node *node, bool to_write);
+
+/* Do all claims of the node agree?  For a graph that has been changed without asking. */
+int node_check_claims(struct node *node, struct qmp_error *error);
+
 /* Make the locks be what the claims ask for. */
 int node_settle(struct node *node, struct qmp_error *error);
 
@@ -152,6 +161,9 @@ void node_overlay_done(struct node *node);
  * caller to settle and to release, or to give back.  Cannot fail.
  */
 struct node *node_backing_move(struct node *above, struct node *below);
+
+/* The same for the file of a format node. */
+struct node *node_file_move(struct node *above, struct node *below);
 
 /* Let the exports that use @node use @other.  What they claim of it is for the caller to settle. */
 void node_exports_move(struct node *node, struct node *other);

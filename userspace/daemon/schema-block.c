@@ -75,6 +75,12 @@ const struct qapi_type schema_blockdev_options = {
 	},
 };
 
+static const struct qapi_type blockdev_options_list = ARRAY(schema_blockdev_options);
+
+const struct qapi_type schema_blockdev_reopen =
+	OBJECT("q_obj_blockdev-reopen-arg",
+	       MEMBER("options", blockdev_options_list));
+
 static const struct qapi_type create_file =
 	OBJECT("BlockdevCreateOptionsFile",
 	       MEMBER("filename", qapi_str),

@@ -20,7 +20,6 @@
 #include "schema-block.h"
 #include "snapshot.h"
 #include "state.h"
-#include "window.h"
 
 /* One snapshot that is being made. */
 struct action {
@@ -281,45 +280,6 @@ static int find_exports(struct transaction *t, struct qmp_error *error)
 	return 0;
 }
 
-static int load_tables(struct transaction *t, struct qmp_error *error)
-{
-	for (size_t i = 0; i < t->nb_exports; i++) {
-		if (!export_load(t->exports[i], error))
-			continue;
-		while (i--)
-			qc_dm_clear(t->exports[i]->name, NULL);
-		return -1;
-	}
-	return 0;
-}
-
-/* Let the kernel switch.  Returns how many devices were. */
-static size_t switch_tables(struct transaction *t, struct qmp_error *error)
-{
-	CLEANUP_FREE const char **names = calloc(t->nb_exports + 1, sizeof(*names));
-	struct qc_error err = { 0 };
-	size_t switched;
-
-	if (export_stopped) {
-		/* Nothing can be written meanwhile: it is the same when it is done with cont. */
-		for (size_t i = 0; i < t->nb_exports; i++)
-			t->exports[i]->loaded = true;
-		return t->nb_exports;
-	}
-	if (!t->nb_exports)
-		return 0;
-	if (!names) {
-		qmp_fail(error, "Out of memory");
-		return 0;
-	}
-	for (size_t i = 0; i < t->nb_exports; i++)
-		names[i] = t->exports[i]->name;
-	switched = window_switch(names, t->nb_exports, &err);
-	if (switched < t->nb_exports)
-		qmp_fail(error, "%s", err.text);
-	return switched;
-}
-
 /* Whether a device shows the overlay of @action. */
 static bool is_live(const struct transaction *t, const struct action *action, size_t switched)
 {
@@ -362,9 +322,9 @@ static int carry_out(struct transaction *t, struct qmp_error *error)
 		return -1;
 	if (t->nb_exports && qc_dm_serialise(&serial, &err) < 0)
 		return qmp_fail(error, "%s", err.text);
-	if (load_tables(t, error))
+	if (export_load_all(t->exports, t->nb_exports, error))
 		return -1;
-	switched = switch_tables(t, error);
+	switched = export_switch_all(t->exports, t->nb_exports, error);
 	if (!switched && t->nb_exports)
 		return -1;
 	settle(t, switched);

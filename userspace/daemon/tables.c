@@ -12,6 +12,7 @@
 #include "part.h"
 #include "qapi.h"
 #include "query.h"
+#include "reopen.h"
 #include "snapshot.h"
 #include "state.h"
 #include "stream.h"
@@ -29,6 +30,7 @@ const struct qapi_command *const qapi_commands[] = {
 	hmp_qmp_commands,
 	create_job_commands,
 	block_resize_commands,
+	reopen_commands,
 	NULL
 };
 
