@@ -116,11 +116,12 @@ int qc_chain_zero(struct qc_chain *chain, u64 pos, u64 len, bool keep);
  * where they have nothing, nothing happens; nor where what they have are zeroes and no layer is
  * below them.
  * @len: at most so much, not beyond the image's end; returns how much that was.
+ * @reading: returns, on failure, whether that was of a read.
  * Races with nothing: other changes of the same clusters wait, and reads find the same bytes
  * before and after.  Returns 1 where the top image has got something, 0 where nothing happened;
  * errors and context as qc_chain_write().
  */
-int qc_chain_pull(struct qc_chain *chain, unsigned int upper, u64 pos, u64 *len);
+int qc_chain_pull(struct qc_chain *chain, unsigned int upper, u64 pos, u64 *len, bool *reading);
 
 /* The memory that writes to the chain need to get on.  Process context, sleep.  -ENOMEM. */
 int qc_chain_init(struct qc_chain *chain);

@@ -39,6 +39,7 @@ struct gather {
 	struct qc_store *store;
 	u64 pos;		/* in the store, of the first piece not yet written */
 	bool skip_zeroes;	/* the store reads as zeroes there already */
+	bool write_failed;
 	unsigned int len, nr, pages_used, nr_pages;
 	struct bio_vec bvec[GATHER_BVECS];
 	struct page *pages[GATHER_PAGES];
@@ -117,6 +118,7 @@ static int gather_flush(struct gather *g)
 
 	if (g->len)
 		error = qc_store_rw_bvec(g->store, REQ_OP_WRITE, g->pos, g->bvec, iter);
+	g->write_failed |= error;
 	g->pos += g->len;
 	g->len = 0;
 	g->nr = 0;
@@ -247,10 +249,11 @@ struct place {
 	u64 first, count;
 	u64 host;
 	bool fresh;		/* it reads as zeroes */
+	bool read_failed;	/* set when old bytes could not be read */
 };
 
 /* Write all of the host clusters: new bytes at [@pos, @pos + @len), old ones around them. */
-static int fill_clusters(struct qc_chain *chain, const struct place *place, u64 pos, u64 len,
+static int fill_clusters(struct qc_chain *chain, struct place *place, u64 pos, u64 len,
 			 const struct bio_vec *bvec, struct bvec_iter iter)
 {
 	struct qc_image *top = chain->top;
@@ -268,6 +271,7 @@ static int fill_clusters(struct qc_chain *chain, const struct place *place, u64 
 	g->nr = 0;
 	g->pages_used = 0;
 	g->nr_pages = 0;
+	g->write_failed = false;
 	iter.bi_size = len;
 	error = gather_old(g, chain, start, pos - start);
 	if (!error)
@@ -277,13 +281,14 @@ static int fill_clusters(struct qc_chain *chain, const struct place *place, u64 
 	if (!error)
 		error = gather_flush(g);
 	qc_in_flight_leave(top->in_flight, token);
+	place->read_failed = error && !g->write_failed;
 	gather_free_pages(g);
 	mempool_free(g, &chain->gathers);
 	return error;
 }
 
 /* fill_clusters(), and the guest clusters show them.  What is allocated and not shown is freed. */
-static int fill_and_map(struct qc_chain *chain, const struct place *place, bool allocated, u64 pos,
+static int fill_and_map(struct qc_chain *chain, struct place *place, bool allocated, u64 pos,
 			u64 len, const struct bio_vec *bvec, struct bvec_iter iter)
 {
 	struct qc_image *top = chain->top;
@@ -511,7 +516,7 @@ int qc_chain_zero(struct qc_chain *chain, u64 pos, u64 len, bool keep)
 }
 
 /* Clusters of the backing's bytes for unallocated ones; range-locked. */
-static int pull_data(struct qc_chain *chain, u64 first, u64 *count)
+static int pull_data(struct qc_chain *chain, u64 first, u64 *count, bool *reading)
 {
 	struct place place = { .first = first, .count = *count };
 	struct bvec_iter none = {};
@@ -521,16 +526,18 @@ static int pull_data(struct qc_chain *chain, u64 first, u64 *count)
 	if (error)
 		return error;
 	*count = place.count;
-	return fill_and_map(chain, &place, true, first << chain->top->cluster_bits, 0, NULL, none);
+	error = fill_and_map(chain, &place, true, first << chain->top->cluster_bits, 0, NULL, none);
+	*reading = place.read_failed;
+	return error;
 }
 
 /* Zero clusters for unallocated ones, or clusters full of zeroes where there are none. */
-static int pull_zeroes(struct qc_chain *chain, u64 first, u64 *count)
+static int pull_zeroes(struct qc_chain *chain, u64 first, u64 *count, bool *reading)
 {
 	u64 done;
 	int error = qc_l2_change(chain->top, QC_L2_ZERO, first, *count, 0, true, &done);
 
-	return error == -EOPNOTSUPP ? pull_data(chain, first, count) : error;
+	return error == -EOPNOTSUPP ? pull_data(chain, first, count, reading) : error;
 }
 
 /* What the layers have for clusters @first...: the kind, for *@count clusters. */
@@ -565,7 +572,8 @@ static int look_up_upper(struct qc_chain *chain, unsigned int upper, u64 first, 
 }
 
 /* One piece: range-locked, within one L2 table.  1: the top image has got something. */
-static int pull_piece(struct qc_chain *chain, unsigned int upper, u64 first, u64 *count)
+static int pull_piece(struct qc_chain *chain, unsigned int upper, u64 first, u64 *count,
+		      bool *reading)
 {
 	struct qc_image *top = chain->top;
 	u64 pos = first << top->cluster_bits;
@@ -573,6 +581,7 @@ static int pull_piece(struct qc_chain *chain, unsigned int upper, u64 first, u64
 	struct qc_extent extent;
 	int error, token;
 
+	*reading = true;
 	token = qc_in_flight_enter(top->in_flight);
 	error = qc_image_lookup(top, pos, min(*count << top->cluster_bits, top->size - pos), true,
 				&extent);
@@ -585,14 +594,15 @@ static int pull_piece(struct qc_chain *chain, unsigned int upper, u64 first, u64
 	error = look_up_upper(chain, upper, first, count, &kind);
 	if (error || kind == QC_EXTENT_UNALLOCATED)
 		return error;
+	*reading = false;
 	if (kind == QC_EXTENT_DATA)
-		return pull_data(chain, first, count) ?: 1;
+		return pull_data(chain, first, count, reading) ?: 1;
 	if (upper == qc_backing_count(chain->backing))
 		return 0;
-	return pull_zeroes(chain, first, count) ?: 1;
+	return pull_zeroes(chain, first, count, reading) ?: 1;
 }
 
-int qc_chain_pull(struct qc_chain *chain, unsigned int upper, u64 pos, u64 *len)
+int qc_chain_pull(struct qc_chain *chain, unsigned int upper, u64 pos, u64 *len, bool *reading)
 {
 	struct qc_image *top = chain->top;
 	u64 first = pos >> top->cluster_bits;
@@ -605,7 +615,7 @@ int qc_chain_pull(struct qc_chain *chain, unsigned int upper, u64 pos, u64 *len)
 	if (!upper)
 		return 0;
 	qc_range_lock(&top->ranges, &range, first, first + count - 1);
-	ret = pull_piece(chain, upper, first, &count);
+	ret = pull_piece(chain, upper, first, &count, reading);
 	qc_range_unlock(&top->ranges, &range);
 	*len = min(*len, count << top->cluster_bits);
 	return ret;

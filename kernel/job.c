@@ -41,6 +41,15 @@ enum job_policy {
 
 static const char *const policy_names[] = { "report", "ignore", "stop", "enospc" };
 
+/* What an error was of. */
+enum job_operation {
+	JOB_NOTHING,		/* no error, or one that is not of I/O */
+	JOB_READ,
+	JOB_WRITE,
+};
+
+static const char *const operation_names[] = { "-", "read", "write" };
+
 struct qc_job;
 
 struct lane {
@@ -53,8 +62,11 @@ struct lane {
 struct job_kind {
 	const char *name;
 	bool buffered;
-	/* Copy at @lane->pos, at most *@len bytes, a part of a chunk; returns in @len how many. */
-	int (*copy)(struct lane *lane, u64 *len);
+	/*
+	 * Copy at @lane->pos, at most *@len bytes, a part of a chunk; returns in @len how many, and
+	 * in @reading, on failure, whether that was of a read.
+	 */
+	int (*copy)(struct lane *lane, u64 *len, bool *reading);
 };
 
 struct qc_job {
@@ -92,6 +104,7 @@ struct qc_job {
 	u64 not_before;			/* ktime ns, what the speed allows */
 	unsigned int busy;		/* lanes in a chunk */
 	int error;			/* negative errno */
+	enum job_operation operation;	/* that error was of */
 };
 
 static void raise_event(struct qc_device *device)
@@ -105,27 +118,28 @@ static void raise_event(struct qc_device *device)
 /* ---- kinds ---- */
 
 /* Top gets what the layers between it and base have. */
-static int stream_copy(struct lane *lane, u64 *len)
+static int stream_copy(struct lane *lane, u64 *len, bool *reading)
 {
 	struct qc_job *job = lane->job;
-	int ret = qc_chain_pull(&job->chain, job->base - job->top - 1, lane->pos, len);
+	int ret = qc_chain_pull(&job->chain, job->base - job->top - 1, lane->pos, len, reading);
 
 	return min(ret, 0);
 }
 
 /* Base gets what the layers from top to above it have. */
-static int commit_copy(struct lane *lane, u64 *len)
+static int commit_copy(struct lane *lane, u64 *len, bool *reading)
 {
 	struct qc_job *job = lane->job;
 	struct qc_range range;
 	int error;
 
 	if (!job->mirrors)
-		return qc_copy_layers(job->source, &job->chain, lane->pos, len, lane->buffer);
+		return qc_copy_layers(job->source, &job->chain, lane->pos, len, lane->buffer,
+				      reading);
 	*len = min(*len, (u64)QC_MIRROR_PAGES << PAGE_SHIFT);
 	qc_range_lock(&job->mirror.ranges, &range, lane->pos >> SECTOR_SHIFT,
 		      (lane->pos + *len - 1) >> SECTOR_SHIFT);
-	error = qc_copy_layers(job->source, &job->chain, lane->pos, len, lane->buffer);
+	error = qc_copy_layers(job->source, &job->chain, lane->pos, len, lane->buffer, reading);
 	qc_range_unlock(&job->mirror.ranges, &range);
 	return error;
 }
@@ -255,13 +269,14 @@ static int job_rebind(struct qc_job *job, const struct qc_target *target)
 /* ---- lanes ---- */
 
 /* What was copied at @pos and behind is not to be copied again; beyond the end there is nothing. */
-static int copy_some(struct qc_job *job, struct lane *lane)
+static int copy_some(struct qc_job *job, struct lane *lane, bool *reading)
 {
 	u64 len = lane->end - lane->pos;
 	int error = qc_commit_throttle(job->chain.top);
 
+	*reading = false;
 	if (!error)
-		error = job->kind->copy(lane, &len);
+		error = job->kind->copy(lane, &len, reading);
 	if (error)
 		return error;
 	spin_lock(&job->device->lock);
@@ -269,6 +284,13 @@ static int copy_some(struct qc_job *job, struct lane *lane)
 	job->done += len;
 	spin_unlock(&job->device->lock);
 	return 0;
+}
+
+/* Under the lock. */
+static void job_set_error(struct qc_job *job, int error, enum job_operation operation)
+{
+	job->error = error;
+	job->operation = operation;
 }
 
 /* Let go of the chain and say so.  No lane is in a chunk, and none starts one any more. */
@@ -284,7 +306,8 @@ static void job_end(struct qc_job *job)
 	job_unbind(job);
 
 	spin_lock(&device->lock);
-	job->error = job->error ?: error;
+	if (error && !job->error)
+		job_set_error(job, error, JOB_WRITE);
 	job->state = JOB_ENDED;
 	spin_unlock(&device->lock);
 	wake_up_all(&device->ended);
@@ -292,12 +315,12 @@ static void job_end(struct qc_job *job)
 }
 
 /* Under the lock. */
-static void job_ending(struct qc_job *job, int error)
+static void job_ending(struct qc_job *job, int error, enum job_operation operation)
 {
 	if (job->state >= JOB_ENDING)
 		return;
 	if (error)
-		job->error = error;
+		job_set_error(job, error, operation);
 	job->state = JOB_ENDING;
 }
 
@@ -311,12 +334,12 @@ static bool take_end(struct qc_job *job)
 }
 
 /* The second of two writes has failed: what the base has is of no use any more. */
-static void mirror_failed(struct qc_mirror *mirror, int error)
+static void mirror_failed(struct qc_mirror *mirror, int error, bool reading)
 {
 	struct qc_job *job = container_of(mirror, struct qc_job, mirror);
 
 	spin_lock(&job->device->lock);
-	job_ending(job, error);
+	job_ending(job, error, reading ? JOB_READ : JOB_WRITE);
 	spin_unlock(&job->device->lock);
 	queue_delayed_work(job->device->wq, &job->lanes[0].work, 0);
 }
@@ -327,7 +350,7 @@ static void job_through(struct qc_job *job)
 	if (job->mirrors && job->state == JOB_RUNNING && !job->error)
 		job->state = JOB_READY;
 	else
-		job_ending(job, 0);
+		job_ending(job, 0, JOB_NOTHING);
 }
 
 /*
@@ -406,8 +429,9 @@ static bool waits(const struct qc_job *job, int error)
 }
 
 /* Leave the chunk, after @moved bytes.  True: it is for the caller to end the job. */
-static bool lane_leave(struct lane *lane, u64 moved, int error)
+static bool lane_leave(struct lane *lane, u64 moved, int error, bool reading)
 {
+	enum job_operation operation = reading ? JOB_READ : JOB_WRITE;
 	struct qc_job *job = lane->job;
 	bool stopped = error && waits(job, error);
 	bool end;
@@ -419,15 +443,16 @@ static bool lane_leave(struct lane *lane, u64 moved, int error)
 				  div64_u64(moved * NSEC_PER_SEC, job->speed);
 	if (stopped && job->state == JOB_RUNNING) {
 		job->state = JOB_STOPPED;
-		job->error = error;
+		job_set_error(job, error, operation);
 	} else if (error && !stopped) {
 		if (job->policy == JOB_IGNORE) {
 			/* The whole rest of the chunk: which part of it was bad is not known. */
 			job->done += lane->end - lane->pos;
 			lane->pos = lane->end;
-			job->error = job->error ?: error;
+			if (!job->error)
+				job_set_error(job, error, operation);
 		} else {
-			job_ending(job, error);
+			job_ending(job, error, operation);
 		}
 	}
 	end = take_end(job);
@@ -441,9 +466,9 @@ static void lane_work(struct work_struct *work)
 {
 	struct lane *lane = container_of(to_delayed_work(work), struct lane, work);
 	struct qc_job *job = lane->job;
+	bool end, reading = false;
 	unsigned long delay;
 	u64 start;
-	bool end;
 	int error = 0;
 
 	if (move_mirror(job)) {
@@ -459,8 +484,8 @@ static void lane_work(struct work_struct *work)
 	}
 	start = lane->pos;
 	while (!error && lane->pos < lane->end && READ_ONCE(job->state) == JOB_RUNNING)
-		error = copy_some(job, lane);
-	if (lane_leave(lane, lane->pos - start, error))
+		error = copy_some(job, lane, &reading);
+	if (lane_leave(lane, lane->pos - start, error, reading))
 		job_end(job);
 	else
 		queue_delayed_work(job->device->wq, &lane->work, 0);
@@ -499,7 +524,7 @@ static void job_stop(struct qc_job *job, int error)
 	bool end;
 
 	spin_lock(&job->device->lock);
-	job_ending(job, error);
+	job_ending(job, error, JOB_NOTHING);
 	end = take_end(job);
 	spin_unlock(&job->device->lock);
 	if (end)
@@ -887,7 +912,7 @@ static int job_move(struct qc_job *job, enum job_state from, enum job_state or, 
 	spin_lock(&job->device->lock);
 	if (job->state == from || job->state == or) {
 		if (job->state == JOB_STOPPED)
-			job->error = 0;
+			job_set_error(job, 0, JOB_NOTHING);
 		job->state = to;
 	} else {
 		error = -EBUSY;
@@ -955,6 +980,7 @@ int qc_job_message(struct qc_target *target, unsigned int argc, char **argv)
 static int copy_cluster(struct qc_job *job, u64 *pos)
 {
 	unsigned int upper = job->base - job->top - 1, looks;
+	bool reading;
 	int ret = 0;
 
 	for (looks = 0; looks < CLUSTERS_MAX && !ret && *pos < job->len; looks++) {
@@ -963,7 +989,7 @@ static int copy_cluster(struct qc_job *job, u64 *pos)
 		if (fatal_signal_pending(current))
 			return -EINTR;
 		ret = qc_commit_throttle(job->chain.top) ?:
-		      qc_chain_pull(&job->chain, upper, *pos, &len);
+		      qc_chain_pull(&job->chain, upper, *pos, &len, &reading);
 		if (ret >= 0)
 			*pos += len;
 		cond_resched();
@@ -1001,8 +1027,9 @@ size_t qc_job_status(struct qc_device *device, char *result, size_t maxlen, size
 	DMEMIT(" %u", device->nr_jobs);
 	list_for_each_entry(job, &device->jobs, list) {
 		spin_lock(&device->lock);
-		DMEMIT(" %s %s %s %llu/%llu %llu %d", job->id, job->kind->name,
-		       state_names[job->state], job->done, job->len, job->speed, -job->error);
+		DMEMIT(" %s %s %s %llu/%llu %llu %d %s", job->id, job->kind->name,
+		       state_names[job->state], job->done, job->len, job->speed, -job->error,
+		       operation_names[job->operation]);
 		spin_unlock(&device->lock);
 	}
 	mutex_unlock(&device->mutex);

@@ -23,7 +23,7 @@ void qc_mirror_advance(struct qc_mirror *mirror, struct qc_image *top, u64 curso
 }
 
 int qc_copy_layers(struct qc_backing *source, struct qc_chain *target, u64 pos, u64 *len,
-		   struct bio_vec *buffer)
+		   struct bio_vec *buffer, bool *reading)
 {
 	struct srcu_struct *in_flight = &target->top->writer->in_flight;
 	enum qc_extent_kind kind;
@@ -44,6 +44,7 @@ int qc_copy_layers(struct qc_backing *source, struct qc_chain *target, u64 pos, 
 	}
 out:
 	qc_in_flight_leave(in_flight, token);
+	*reading = error;
 	if (error || kind == QC_EXTENT_UNALLOCATED)
 		return error;
 	if (kind == QC_EXTENT_ZERO)
@@ -69,7 +70,7 @@ void qc_mirror_begin(struct qc_mirror_write *write, struct qc_image *top, u64 po
 }
 
 /* Not repeated but copied. */
-static int copy_again(struct qc_mirror *mirror, u64 pos, u64 len)
+static int copy_again(struct qc_mirror *mirror, u64 pos, u64 len, bool *reading)
 {
 	u64 end = pos + len;
 	int error = 0;
@@ -77,7 +78,8 @@ static int copy_again(struct qc_mirror *mirror, u64 pos, u64 len)
 	mutex_lock(&mirror->buffer_lock);
 	while (pos < end && !error) {
 		len = end - pos;
-		error = qc_copy_layers(*mirror->source, mirror->target, pos, &len, mirror->buffer);
+		error = qc_copy_layers(*mirror->source, mirror->target, pos, &len, mirror->buffer,
+				       reading);
 		pos += len;
 	}
 	mutex_unlock(&mirror->buffer_lock);
@@ -87,6 +89,7 @@ static int copy_again(struct qc_mirror *mirror, u64 pos, u64 len)
 void qc_mirror_end(struct qc_mirror_write *write, struct qc_image *top, struct bio *bio, int error)
 {
 	struct qc_mirror *mirror = write->mirror;
+	bool reading = false;
 
 	if (!mirror)
 		return;
@@ -96,9 +99,9 @@ void qc_mirror_end(struct qc_mirror_write *write, struct qc_image *top, struct b
 			error = qc_chain_write(mirror->target, write->pos, write->len,
 					       bio->bi_io_vec, bio->bi_iter);
 		else
-			error = copy_again(mirror, write->pos, write->len);
+			error = copy_again(mirror, write->pos, write->len, &reading);
 		if (error)
-			mirror->failed(mirror, error);
+			mirror->failed(mirror, error, reading);
 	}
 	qc_range_unlock(&mirror->ranges, &write->range);
 	qc_in_flight_leave(&top->writer->writers, write->token);

@@ -35,7 +35,8 @@ struct qc_mirror {
 	struct qc_backing **source;	/* the job's: the layers above the target */
 	struct mutex buffer_lock;	/* of a copy that a discard asks for */
 	struct bio_vec *buffer;		/* QC_MIRROR_PAGES pages */
-	void (*failed)(struct qc_mirror *mirror, int error);	/* must not wait for writes */
+	/* Must not wait for writes.  @reading: as of qc_copy_layers(). */
+	void (*failed)(struct qc_mirror *mirror, int error, bool reading);
 };
 
 /* Is a fast write at @pos to be a slow one?  Any context, inside in_flight. */
@@ -60,10 +61,11 @@ void qc_mirror_advance(struct qc_mirror *mirror, struct qc_image *top, u64 curso
 /*
  * qc_copy_layers - write what the layers of @source have at @pos into the chain @target.
  * Nothing where none of them has anything.  @len: at most so much; returns how much was looked at.
- * @buffer: QC_MIRROR_PAGES pages.  Process context, sleeps, outside in_flight.
+ * @buffer: QC_MIRROR_PAGES pages.  @reading: returns, on failure, whether that was of a read from
+ * the layers.  Process context, sleeps, outside in_flight.
  */
 int qc_copy_layers(struct qc_backing *source, struct qc_chain *target, u64 pos, u64 *len,
-		   struct bio_vec *buffer);
+		   struct bio_vec *buffer, bool *reading);
 
 /*
  * Around a slow write, discard or zeroing of the top image: begin before it, end after it with its

@@ -28,10 +28,16 @@ error_number() {
 	status_field qctest 14
 }
 
+# error_is NUMBER OPERATION
+error_is() {
+	[ "$(status_field qctest 14) $(status_field qctest 15)" = "$*" ] ||
+		{ echo "# $(dmsetup status qctest)"; return 1; }
+}
+
 # It has ended well, and is gone when forgotten.
 ended_well() {
 	wait_for 120 state_is ended
-	[ "$(error_number)" = 0 ]
+	error_is 0 -
 	[ "$(status_field qctest 12)" = "$BYTES/$BYTES" ]
 	message job_forget job0
 	[ "$(status_field qctest 8)" = 0 ]
@@ -298,7 +304,7 @@ not_completed() {
 	dd if="$scratch/some" of=/dev/mapper/qctest bs=64k seek=9 oflag=direct status=none
 	dd if="$scratch/some" of="$model" bs=64k seek=9 conv=notrunc status=none
 	wait_for 20 state_is ended
-	[ "$(error_number)" = 5 ]
+	error_is 5 write
 	fail_at bad-base
 	# The write is missing in the base: it must not become the top layer.
 	dmsetup load qctest --table "$(table_of '' qcow2 /dev/mapper/bad-base)"
@@ -518,7 +524,7 @@ bad_base() {
 	dd if="$dir/base" of=/dev/mapper/bad-base bs=64k oflag=direct conv=fsync status=none
 	with_bad_base report
 	wait_for 20 state_is ended
-	[ "$(error_number)" = 5 ]
+	error_is 5 read
 	message job_forget job0
 	fail_at bad-base
 	detach qctest
@@ -526,7 +532,7 @@ bad_base() {
 
 	with_bad_base ignore
 	wait_for 20 state_is ended
-	[ "$(error_number)" = 5 ]
+	error_is 5 read
 	[ "$(progress)" = "$BYTES" ]
 	message job_forget job0
 	fail_at bad-base
@@ -535,12 +541,50 @@ bad_base() {
 
 	with_bad_base stop
 	wait_for 20 state_is stopped
-	[ "$(error_number)" = 5 ]
+	error_is 5 read
 	message job_resume job0
 	wait_for 20 state_is stopped
 	fail_at bad-base
 	message job_resume job0
 	ended_well
+	all_is_well
+}
+
+# What is written to fails: the layer of a stream, the base of a commit.
+bad_target() {
+	two_layers
+	detach qctest
+	TOP=/dev/mapper/bad-base
+	qemu-img create -q -f qcow2 -b "$dir/base" -F qcow2 "$TOP" 8M
+	TABLE=$(table_of '' qcow2 "$TOP" qcow2 "$dir/base")
+	attach qctest "$TABLE"
+	fail_at bad-base $((4 * MIB)) $((28 * MIB)) error_writes
+	message job_start job0 stream 0 - on_error=stop
+	wait_for 20 state_is stopped
+	error_is 5 write
+	fail_at bad-base
+	message job_resume job0
+	ended_well
+	all_is_well
+
+	qemu-img create -q -f qcow2 -b /dev/mapper/bad-base -F qcow2 "$dir/over" 8M
+	qemu-io -c "write -P 9 0 8M" "$dir/over" > /dev/null
+	qemu-io -f raw -c "write -P 9 0 8M" "$model" > /dev/null
+	TOP=$dir/over
+	TABLE=$(table_of '' qcow2 "$TOP" qcow2 /dev/mapper/bad-base)
+	attach qctest "$TABLE"
+	writable 1
+	fail_at bad-base $((4 * MIB)) $((28 * MIB)) error_writes
+	message job_start job0 commit 0 1
+	wait_for 20 state_is ended
+	error_is 5 write
+	message job_forget job0
+	fail_at bad-base
+	message job_start job0 commit 0 1 on_error=stop
+	wait_for 60 state_is ready
+	message job_cancel job0
+	error_is 125 -
+	message job_forget job0
 	all_is_well
 }
 
@@ -559,7 +603,7 @@ without_room() {
 	attach qctest "$TABLE"
 	message job_start job0 stream 0 - on_error=enospc
 	wait_for 20 state_is stopped
-	[ "$(error_number)" = 28 ]
+	error_is 28 write
 	[ "$(status_field qctest 1)" = rw ]
 	same_bytes "$model" /dev/mapper/qctest
 	dmsetup load room --table "0 32768 linear $disk 0"
@@ -573,7 +617,7 @@ without_room() {
 
 echo "# seed $seed"
 modprobe dm-flakey || skip_all "there is no dm-flakey"
-plan 40
+plan 41
 bad_disk bad-base 32
 for name in ext4 xfs disk disk-2 disk-3; do place $name; done
 
@@ -626,4 +670,5 @@ try "the same table again and again" through_tables
 try "a table with other layers" other_table
 try "removal with jobs" removed
 try "a backing layer with a bad place" bad_base
+try "a layer that cannot be written to" bad_target
 try "no room" without_room

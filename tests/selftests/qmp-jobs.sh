@@ -193,6 +193,13 @@ bad_base() {
 	execute query-jobs | is '.[0] | .error == "Input/output error" and .status == "concluded"'
 	[ "$(layers_of x | wc -w)" = 2 ]
 	fail_at bad-base
+	qemu-io -f raw -c "write -P 3 0 1M" /dev/mapper/x > /dev/null
+	fail_at bad-base 0 $((32 << 20)) error_writes
+	execute block-commit '{"device": "x", "job-id": "y"}' | is '. == {}'
+	wait_for 20 status_is y null
+	data_of BLOCK_JOB_ERROR | tail -n 1 | is '. == {"device": "y", "operation": "write",
+		"action": "report"}'
+	fail_at bad-base
 	quit_daemon
 	kill "$events" 2> /dev/null || :		# it may have seen the end
 	for image in a b c; do clean $image.qcow2; done

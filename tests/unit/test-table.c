@@ -79,18 +79,21 @@ static void status(void **state)
 		"rw 128 1/2 3/4 5/6 7 8 0 more", "rw 128 1/2 3/4 5/6 7 8 1",
 		"rw 128 1/2 3/4 5/6 7 8 17",
 		"rw 128 1/2 3/4 5/6 7 8 1 j stream running 1/2 0",
-		"rw 128 1/2 3/4 5/6 7 8 1 j stream running 1/2 0 -",
-		"rw 128 1/2 3/4 5/6 7 8 1 j stream dancing 1/2 0 0",
-		"rw 128 1/2 3/4 5/6 7 8 1 j stream running 1 0 0",
+		"rw 128 1/2 3/4 5/6 7 8 1 j stream running 1/2 0 - -",
+		"rw 128 1/2 3/4 5/6 7 8 1 j stream running 1/2 0 0",
+		"rw 128 1/2 3/4 5/6 7 8 1 j stream running 1/2 0 5 erase",
+		"rw 128 1/2 3/4 5/6 7 8 1 j stream running 1/2 0 5 read more",
+		"rw 128 1/2 3/4 5/6 7 8 1 j stream dancing 1/2 0 0 -",
+		"rw 128 1/2 3/4 5/6 7 8 1 j stream running 1 0 0 -",
 	};
 	static const char two_jobs[] =
-		"out-of-space 128 -/9 3/- 5/6 7 8 2 j stream running 6/9 10 0 #x x ended 1/2 0 5";
+		"full 128 -/9 3/- 5/6 7 8 2 j stream running 6/9 10 0 - #x x ended 1/2 0 5 read";
 	struct qc_status s;
 	struct qc_error err = { 0 };
 
 	(void)state;
 	assert_int_equal(qc_status_parse(two_jobs, "dev", &s, &err), 0);
-	assert_string_equal(s.mode, "out-of-space");
+	assert_string_equal(s.mode, "full");
 	assert_int_equal(s.cluster_sectors, 128);
 	assert_true(s.mapped == QC_UNKNOWN_COUNT);
 	assert_int_equal(s.total, 9);
@@ -110,6 +113,7 @@ static void status(void **state)
 	assert_string_equal(s.job[1].id, "#x");
 	assert_int_equal(s.job[1].state, QC_JOB_ENDED);
 	assert_int_equal(s.job[1].error, 5);
+	assert_true(s.job[1].reading && !s.job[0].reading);
 	assert_int_equal(qc_status_parse("rw 128 -/160 3/4 5/65536 7 8 0", "dev", &s, &err), 0);
 	for (size_t i = 0; i < ARRAY_SIZE(bad); i++)
 		assert_failed(&err, qc_status_parse(bad[i], "dev", &s, &err), EINVAL, "dev");

@@ -188,7 +188,7 @@ static void tell_pending(const struct job *job)
 }
 
 /* Once for each time that it runs: the kernel keeps the first error only. */
-static void tell_error(struct job *job, int code, const char *action)
+static void tell_error(struct job *job, const struct qc_job_status *kernel, const char *action)
 {
 	struct json_object *data;
 
@@ -197,8 +197,7 @@ static void tell_error(struct job *job, int code, const char *action)
 	job->error_told = true;
 	data = json_object_new_object();
 	qapi_add_str(data, "device", job->id);
-	/* The kernel does not say which it was; only to write can take space. */
-	qapi_add_str(data, "operation", code == ENOSPC ? "write" : "read");
+	qapi_add_str(data, "operation", kernel->reading ? "read" : "write");
 	qapi_add_str(data, "action", action);
 	qmp_emit("BLOCK_JOB_ERROR", data);
 }
@@ -350,9 +349,11 @@ static void converge(struct job *job)
 		job_finalize(job);
 }
 
-/* The kernel's has ended, with @code. */
-static void ended(struct job *job, int code)
+/* The kernel's has ended. */
+static void ended(struct job *job, const struct qc_job_status *kernel)
 {
+	int code = kernel->error;
+
 	if (job->status == JOB_PAUSED || job->status == JOB_STANDBY)
 		set_status(job, JOB_RUNNING);
 	/* Cancelled when it was ready: base has what top had then, and nothing else changes. */
@@ -365,7 +366,7 @@ static void ended(struct job *job, int code)
 	if (code == ECANCELED)
 		job->cancelled = true;
 	else
-		tell_error(job, code, strcmp(job->on_error, "ignore") ? "report" : "ignore");
+		tell_error(job, kernel, strcmp(job->on_error, "ignore") ? "report" : "ignore");
 	fail(job, strerror(code));
 	conclude(job);
 }
@@ -400,7 +401,7 @@ static void paused(struct job *job, const struct qc_job_status *kernel)
 	job->user_paused = true;
 	if (kernel->state == QC_JOB_STOPPED) {
 		job->io_error = kernel->error;
-		tell_error(job, kernel->error, "stop");
+		tell_error(job, kernel, "stop");
 	}
 	set_status(job, job->status == JOB_READY || job->status == JOB_STANDBY ? JOB_STANDBY :
 										 JOB_PAUSED);
@@ -409,7 +410,7 @@ static void paused(struct job *job, const struct qc_job_status *kernel)
 static void running(struct job *job, const struct qc_job_status *kernel)
 {
 	if (kernel->error)
-		tell_error(job, kernel->error, "ignore");
+		tell_error(job, kernel, "ignore");
 	job->user_paused = false;
 	job->io_error = 0;
 	set_status(job, job->status == JOB_READY || job->status == JOB_STANDBY ? JOB_READY :
@@ -466,7 +467,7 @@ static void catch_up(struct job *job)
 	case QC_JOB_ENDED:
 		/* What it leads to takes a device that runs; cont comes back here. */
 		if (!export_stopped || kernel.error)
-			ended(job, kernel.error);
+			ended(job, &kernel);
 		break;
 	}
 }

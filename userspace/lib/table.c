@@ -245,7 +245,7 @@ static bool parse_job_state(const char *word, enum qc_job_state *state)
 
 static bool parse_job(const char **at, struct qc_job_status *job)
 {
-	char state[16];
+	char state[16], operation[16];
 	u64 error;
 	int len = 0;
 
@@ -257,7 +257,11 @@ static bool parse_job(const char **at, struct qc_job_status *job)
 	    !parse_count(at, ' ', &job->speed) || !parse_count(at, ' ', &error) || error > INT_MAX)
 		return false;
 	job->error = (int)error;
-	return true;
+	if (sscanf(*at, "%15[^ ]%n", operation, &len) != 1)
+		return false;
+	*at += len + ((*at)[len] == ' ');
+	job->reading = !strcmp(operation, "read");
+	return job->reading || !strcmp(operation, "write") || !strcmp(operation, "-");
 }
 
 static bool parse_jobs(const char *at, struct qc_status *status)

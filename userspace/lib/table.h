@@ -5,7 +5,7 @@
  *   <#layers> <format> <device> <data device | -> ... [<#features> <feature>...]
  *   <mode> <cluster sectors> <mapped>/<total> <used>/<host total>
  *	<metadata KiB>/<limit KiB> <#layers> <#bitmaps> <#jobs> <job>...
- *   <job>: <id> <kind> <state> <done>/<length> <speed> <error>
+ *   <job>: <id> <kind> <state> <done>/<length> <speed> <error> <operation>
  *
  * Everything here is text processing; nothing talks to the kernel.
  */
@@ -71,6 +71,7 @@ struct qc_job_status {
 	u64 done, length;	/* bytes */
 	u64 speed;		/* bytes a second, 0: no limit */
 	int error;		/* positive errno it stopped or ended with, or 0 */
+	bool reading;		/* what failed was a read */
 };
 
 struct qc_status {
