@@ -17,6 +17,12 @@ qemu-img create -q -f qcow2 -b base.qcow2 -F qcow2 top.qcow2
 qemu-img create -q -f qcow2 -o cluster_size=512 small.qcow2 1M
 qemu-img create -q -f qcow2 -o compat=0.10 v2.qcow2 1M
 qemu-img snapshot -c s v2.qcow2
+qemu-img create -q -f qcow2 large.qcow2 4M
+qemu-io -f qcow2 -c 'write -q -P 7 0 4M' large.qcow2
+qemu-img convert -c -O qcow2 large.qcow2 packed.qcow2
+qemu-img snapshot -c s large.qcow2
+qemu-img create -q -f qcow2 marked.qcow2 4M
+qemu-img bitmap --add marked.qcow2 b
 truncate -s 1M raw.img
 '''
 
@@ -52,6 +58,35 @@ BOTH = [
     ('blockdev-add', {'driver': 'qcow2', 'node-name': 'ro', 'read-only': True, 'file': {
         'driver': 'file', 'filename': 'v2.qcow2', 'locking': 'off'}}),
     ('block_resize', {'node-name': 'ro', 'size': 9 * MIB}),
+    # Smaller, also where a snapshot has all of it.
+    ('blockdev-add', {'driver': 'qcow2', 'node-name': 'large', 'file': {
+        'driver': 'file', 'filename': 'large.qcow2'}}),
+    ('blockdev-add', {'driver': 'qcow2', 'node-name': 'packed', 'file': {
+        'driver': 'file', 'filename': 'packed.qcow2'}}),
+    ('blockdev-add', {'driver': 'qcow2', 'node-name': 'marked', 'file': {
+        'driver': 'file', 'filename': 'marked.qcow2'}}),
+    ('block_resize', {'node-name': 'large', 'size': 2 * MIB}),
+    ('block_resize', {'node-name': 'large', 'size': MIB - 512}),
+    ('block_resize', {'node-name': 'large', 'size': MIB - 513}),
+    ('block_resize', {'node-name': 'packed', 'size': MIB}),
+    ('block_resize', {'node-name': 'packed', 'size': 2 * MIB}),
+    ('block_resize', {'node-name': 'marked', 'size': MIB}),
+    ('block_resize', {'node-name': 'v2', 'size': MIB // 2}),
+    ('block_resize', {'node-name': 'top', 'size': 2 * MIB}),
+    ('block_resize', {'node-name': 'small', 'size': 0}),
+    ('block_resize', {'node-name': 'small', 'size': MIB}),
+    ('block_resize', {'node-name': 'raw', 'size': 5}),
+    'stat -c %s raw.img',
+    ('blockdev-del', {'node-name': 'large'}),
+    ('blockdev-del', {'node-name': 'packed'}),
+    ('blockdev-del', {'node-name': 'marked'}),
+    'qemu-img check -q large.qcow2 && qemu-img check -q packed.qcow2',
+    "qemu-io -c 'read -P 7 0 1048064' large.qcow2 | grep -v ops",
+    "qemu-io -c 'read -P 7 0 1M' -c 'read -P 0 1M 1M' packed.qcow2 | grep -v ops",
+    "qemu-img info large.qcow2 | grep virtual",
+    "qemu-img snapshot -a s large.qcow2 && qemu-img info large.qcow2 | grep virtual",
+    "qemu-io -c 'read -P 7 0 4M' large.qcow2 | grep -v ops",
+    "qemu-img info marked.qcow2 | grep virtual",
     ('blockdev-del', {'node-name': 'top'}),
     ('blockdev-del', {'node-name': 'base'}),
     ('blockdev-del', {'node-name': 'small'}),
@@ -59,7 +94,7 @@ BOTH = [
     "qemu-img info top.qcow2 | grep virtual",
     "qemu-img info small.qcow2 | grep virtual",
     'qemu-img check top.qcow2 | grep -v Image && qemu-img check -q small.qcow2',
-    "qemu-io -f qcow2 -c 'read -P 7 0 1M' -c 'read -P 0 1M 3M' top.qcow2 | grep -v ops",
+    "qemu-io -f qcow2 -c 'read -P 7 0 1M' -c 'read -P 0 1M 1M' top.qcow2 | grep -v ops",
 ]
 
 
@@ -74,7 +109,7 @@ class Images(Place):
 
 
 def like_qemu():
-    """images grow, or not, as QEMU has them grow"""
+    """images become larger or smaller, or not, as QEMU's do"""
     if not shutil.which(QEMU):
         return f'there is no {QEMU}'
     with Images() as ours, Images(QEMU) as theirs:
@@ -85,17 +120,24 @@ def like_qemu():
 
 
 def unlike_qemu():
-    """what differs: nothing becomes smaller, nor shows what is below it"""
+    """what differs: nothing shows what was below it, or behind its end"""
     with Images() as p:
         for step in BOTH[:5]:
             same(p.step(step), {'return': {}})
         for arguments, text in [
                 ({'node-name': 'base', 'size': 9 * MIB}, "Device 'base' is in use"),
-                ({'node-name': 'top', 'size': MIB - 512},
-                 "Node 'top' has 1048576 bytes; an image cannot be made smaller"),
-                ({'node-name': 'raw-file', 'size': 5},
-                 "Node 'raw-file' has 1048576 bytes; an image cannot be made smaller")]:
+                ({'node-name': 'v2', 'size': 512}, "Can't resize a v2 image which has snapshots")]:
             same(p.ask('block_resize', arguments)['error']['desc'], text)
+        for name in ['large', 'packed']:
+            same(p.ask('blockdev-add', {'driver': 'qcow2', 'node-name': name, 'file': {
+                'driver': 'file', 'filename': f'{name}.qcow2'}}), {'return': {}})
+        must('compressed cluster; give it a size that is a multiple of the cluster size' in p.ask(
+            'block_resize', {'node-name': 'packed', 'size': MIB + 512})['error']['desc'], 'no reason')
+        for size in [MIB + 512, 4 * MIB]:
+            same(p.ask('block_resize', {'node-name': 'large', 'size': size}), {'return': {}})
+        same(p.ask('blockdev-del', {'node-name': 'large'}), {'return': {}})
+        must('failed' not in p.run("qemu-io -c 'read -P 7 0 1049088' -c 'read -P 0 1049088 64k' "
+                                   "large.qcow2"), 'the old data shows')
         p.run('qemu-img create -q -f qcow2 -u -b base.qcow2 -F qcow2 short.qcow2 512k')
         same(p.ask('blockdev-add', {'driver': 'qcow2', 'node-name': 'short', 'backing': 'base',
                                     'file': {'driver': 'file', 'filename': 'short.qcow2'}}),

@@ -1,7 +1,8 @@
 #!/bin/bash
 # SPDX-License-Identifier: GPL-2.0-or-later
 #
-# block_resize of devices in use, while fio writes and verifies; and a daemon that is killed in it.
+# block_resize of devices in use, larger and smaller, while fio writes and verifies; and a daemon that
+# is killed in it.
 
 . "$(dirname "$0")/lib.sh"
 . "$(dirname "$0")/chain.sh"
@@ -104,9 +105,63 @@ raw() {
 }
 try "a raw image" raw
 
+# Where data is, in the middle of a cluster; what is cut off does not come back, also not from the
+# page cache.
+smaller() {
+	local size=$(((40 << 20) + 512))
+
+	qemu-io -f raw -c "write -P 6 36M 8M" /dev/mapper/o > /dev/null
+	dd if=/dev/mapper/o of=/dev/null bs=1M skip=36 count=8 status=none
+	execute block_resize "{\"device\": \"o\", \"size\": $size}" | is '. == {}'
+	[ "$(blockdev --getsize64 /dev/mapper/o)" = $size ]
+	fails dd if=/dev/zero of=/dev/mapper/o bs=1M seek=50 count=1 oflag=direct status=none
+	resize o 10240 | is '. == {}'
+	is_mib o qcow2 10240
+	qemu-io -r -f raw -c "read -P 6 36M 4M" -c "read -P 6 40M 512" -c "read -P 0 $size 8M" \
+		-c "read -P 0 10239M 1M" /dev/mapper/o | fails grep -i fail
+	dd if=/dev/mapper/o bs=1M skip=41 count=3 status=none | cmp -n $((3 << 20)) - /dev/zero
+	qemu-io -f raw -c "write -P 8 10239M 1M" /dev/mapper/o > /dev/null
+	resize r 10 | is '. == {}'
+	is_mib r raw 10
+	resize r 12 | is '. == {}'
+	qemu-io -r -f raw -c "read -P 9 0 8M" -c "read -P 0 10M 2M" /dev/mapper/r | fails grep -i fail
+	kill -0 "$load"
+}
+try "smaller and larger again under load" smaller
+
+# Its files survive where they lie before the new end; the device says no to the rest.
+mounted() {
+	local n
+
+	qemu-img create -q -f qcow2 f.qcow2 64M
+	execute blockdev-add '{"driver": "qcow2", "node-name": "node-f", "file": {"driver": "file",
+		"filename": "f.qcow2"}}' | is '. == {}'
+	execute block-export-add '{"type": "dm", "id": "f", "name": "f", "node-name": "node-f",
+		"writable": true}' | is '. == {}'
+	mkfs.ext4 -q /dev/mapper/f 32M
+	mkdir -p mounted
+	mount /dev/mapper/f mounted
+	for n in $(seq 8); do
+		head -c 1M /dev/urandom > mounted/$n
+		resize f $((n % 2 ? 48 : 64)) | is '. == {}'
+	done
+	sha256sum mounted/? > sums
+	umount mounted
+	e2fsck -fn /dev/mapper/f > /dev/null 2>&1
+	mount -o ro /dev/mapper/f mounted
+	sha256sum --quiet -c sums
+	# The file system does not fit any more.
+	resize f 8 | is '. == {}'
+	fails dd if=/dev/mapper/f of=/dev/null bs=1M skip=9 count=1 iflag=direct status=none
+	umount mounted
+	execute block-export-del '{"id": "f"}' | is '. == {}'
+	execute blockdev-del '{"node-name": "node-f"}' | is '. == {}'
+	clean f.qcow2
+}
+try "a mounted file system" mounted
+
 refusals() {
-	says "Node 'node-o' has 10737418240 bytes; an image cannot be made smaller" \
-		block_resize '{"device": "o", "size": 1048576}'
+	says "Device 'o' cannot have the size 0" block_resize '{"device": "o", "size": 0}'
 	says "The new size must be a multiple of 512" block_resize '{"device": "o", "size": 10737418241}'
 	says "Node 'node-x' is used by export 'x', which is read-only" block_resize \
 		'{"device": "x", "size": 10737418240}'
@@ -155,7 +210,9 @@ killed() {
 	local n mib rounds=${QCHAIN_KILLS:-6}
 
 	for n in $(seq "$rounds"); do
-		request block_resize "{\"device\": \"o\", \"size\": $(((10240 + n) << 20))}"
+		# Larger and smaller in turn.
+		mib=$((10240 + (n % 2 ? n : 8 - n)))
+		request block_resize "{\"device\": \"o\", \"size\": $((mib << 20))}"
 		sleep "0.$(printf '%03d' $((RANDOM % 250)))"
 		kill_daemon
 		launch_again

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
-/* Images that are made larger, as QEMU's tools see them. */
+/* Images that are made larger and smaller, as QEMU's tools see them. */
 #include <errno.h>
 #include <stdio.h>
 
@@ -8,16 +8,51 @@
 
 #define IMAGE "image.qcow2"
 
-static int grow(u64 size, struct qc_error *err)
+static int change(int (*how)(struct qc_store *store, u64 size, struct qc_error *err), u64 size,
+		  struct qc_error *err)
 {
 	struct qc_store *store;
 	int ret;
 
 	ret = qc_store_open(IMAGE, QC_OPEN_WRITE, &store, err);
 	assert_int_equal(ret, 0);
-	ret = qc_grow(store, size, err);
+	ret = how(store, size, err);
 	qc_store_close(store);
 	return ret;
+}
+
+static int grow(u64 size, struct qc_error *err)
+{
+	return change(qc_grow, size, err);
+}
+
+static int shrink(u64 size, struct qc_error *err)
+{
+	return change(qc_shrink, size, err);
+}
+
+static void must_shrink(u64 size)
+{
+	struct qc_error err = { 0 };
+
+	if (shrink(size, &err))
+		fail_msg("%s", err.text);
+	must("qemu-img info " IMAGE " | grep -q '(%llu bytes)'", size);
+	must("qemu-img check " IMAGE);
+}
+
+static void must_grow(u64 size)
+{
+	struct qc_error err = { 0 };
+
+	if (grow(size, &err))
+		fail_msg("%s", err.text);
+}
+
+/* @what: commands of qemu-io's, which all succeed. */
+static void must_io(const char *what)
+{
+	must("qemu-io %s " IMAGE " > out && ! grep -q failed out", what);
 }
 
 /* Data before stays, what is new reads as zeroes and can be written. */
@@ -67,11 +102,129 @@ static void refused(void **state)
 	assert_int_equal(grow(2 << 20, &err), -ENOTSUP);
 }
 
+/* What was behind the new end does not come back, and its clusters are free. */
+static void smaller(void **state)
+{
+	static const char *const options[] = {
+		"cluster_size=512", "cluster_size=512,compat=0.10", "cluster_size=4096",
+		"cluster_size=65536", "cluster_size=65536,refcount_bits=1", "cluster_size=2M",
+	};
+
+	(void)state;
+	for (size_t i = 0; i < ARRAY_SIZE(options); i++) {
+		must("qemu-img create -q -f qcow2 -o %s " IMAGE " 12M", options[i]);
+		must_io("-c 'write -P 7 0 12M'");
+		must_shrink((5 << 20) + 512);
+		if (strstr(options[i], "65536"))
+			must("test $(stat -c %%s " IMAGE ") -lt 6000000");
+		must_grow(12 << 20);
+		must_io("-c 'read -P 7 0 5243392' -c 'read -P 0 5243392 7339520'");
+		must_io("-c 'write -P 9 5242880 6M' -c 'read -P 9 5242880 6M'");
+		must_shrink(4 << 20);
+		must("test $(du -k " IMAGE " | cut -f 1) -lt 15000");
+		must_shrink(0);
+		must_grow(1 << 20);
+		must_io("-c 'read -P 0 0 1M'");
+	}
+}
+
+static void compare_snapshot(const char *options)
+{
+	must("qemu-img create -q -f qcow2 -o %s " IMAGE " 4M", options);
+	must_io("-c 'write -P 7 0 4M'");
+	must("qemu-img snapshot -c s " IMAGE);
+	must_io("-c 'write -P 8 1M 64k'");
+	must_shrink((1 << 20) + 1536);
+	must_grow(4 << 20);
+	must_io("-c 'read -P 7 0 1M' -c 'read -P 8 1M 1536' -c 'read -P 0 1050112 3144192'");
+	must("qemu-img check " IMAGE);
+	/* In shared clusters, twice. */
+	must("qemu-img snapshot -c t " IMAGE);
+	must_shrink(40960 + 512);
+	must_grow(4 << 20);
+	must_io("-c 'read -P 7 0 41472' -c 'read -P 0 41472 1M'");
+	must("qemu-img snapshot -a t " IMAGE);
+	must_io("-c 'read -P 7 0 1M' -c 'read -P 8 1M 1536' -c 'read -P 0 1050112 3144192'");
+	must("qemu-img snapshot -a s " IMAGE);
+	must_io("-c 'read -P 7 0 4M'");
+	must("qemu-img snapshot -d s " IMAGE " && qemu-img snapshot -d t " IMAGE);
+	must("qemu-img check " IMAGE);
+}
+
+/* Snapshots keep what they have. */
+static void with_snapshots(void **state)
+{
+	(void)state;
+	compare_snapshot("cluster_size=512");
+	compare_snapshot("cluster_size=65536");
+	compare_snapshot("cluster_size=65536,refcount_bits=64");
+}
+
+/* Those behind the end are given back; one that the end lies in cannot be cut. */
+static void of_compressed(void **state)
+{
+	struct qc_error err = { 0 };
+
+	(void)state;
+	must("truncate -s 4M disk && qemu-io -f raw -c 'write -P 7 0 4M' disk > out");
+	must("qemu-img convert -c -f raw -O qcow2 disk " IMAGE);
+	must("cp " IMAGE " before");
+	assert_int_equal(shrink((1 << 20) + 512, &err), -ENOTSUP);
+	assert_non_null(strstr(err.text, "compressed cluster; give it a size that is a multiple"));
+	must("cmp " IMAGE " before");
+	must_shrink(1 << 20);
+	must_grow(4 << 20);
+	must_io("-c 'read -P 7 0 1M' -c 'read -P 0 1M 3M'");
+}
+
+/* Below the end there is what the image is backed by. */
+static void over_another(void **state)
+{
+	(void)state;
+	must("truncate -s 1M disk && qemu-io -f raw -c 'write -P 5 0 1M' disk > out");
+	must("qemu-img create -q -f qcow2 -b disk -F raw " IMAGE " 4M");
+	must_io("-c 'write -P 7 512k 2M' -c 'write -z 0 64k'");
+	must_shrink((1 << 20) - 512);
+	must_grow(4 << 20);
+	must_io("-c 'read -P 0 0 64k' -c 'read -P 5 64k 448k' -c 'read -P 7 512k 523776'");
+	must_io("-c 'read -P 0 1048064 3146240'");
+}
+
+static void not_smaller(void **state)
+{
+	struct qc_error err = { 0 };
+
+	(void)state;
+	must("qemu-img create -q -f qcow2 " IMAGE " 1M");
+	must_io("-c 'write -P 7 0 1M'");
+	must("cp " IMAGE " before");
+	assert_int_equal(shrink(1 << 20, &err), 0);
+	assert_int_equal(shrink(2 << 20, &err), 0);
+	must("cmp " IMAGE " before");
+	/* An L2 table that is none, and an image whose refcounts are not to be believed. */
+	poke64(IMAGE, peek64(IMAGE, 40), 1ULL << 63 | 0x40200);
+	must("cp " IMAGE " before");
+	assert_int_equal(shrink(512, &err), -EUCLEAN);
+	must("cmp " IMAGE " before");
+	must("qemu-img create -q -f qcow2 " IMAGE " 1M");
+	poke64(IMAGE, 72, QC_INCOMPAT_DIRTY);
+	assert_int_equal(shrink(512, &err), -EUCLEAN);
+	assert_non_null(strstr(err.text, "dirty"));
+	must("qemu-img create -q -f qcow2 -o compat=0.10 " IMAGE " 1M");
+	must("qemu-img snapshot -c s " IMAGE);
+	assert_int_equal(shrink(512, &err), -ENOTSUP);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(every_geometry),
 		cmocka_unit_test(refused),
+		cmocka_unit_test(smaller),
+		cmocka_unit_test(with_snapshots),
+		cmocka_unit_test(of_compressed),
+		cmocka_unit_test(over_another),
+		cmocka_unit_test(not_smaller),
 	};
 
 	return cmocka_run_group_tests_name("resize", tests, scratch_setup, scratch_teardown);

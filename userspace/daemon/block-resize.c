@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
-/* block_resize: larger images, in use or not. */
+/* block_resize: larger and smaller images, in use or not. */
 #include <errno.h>
+#include <fcntl.h>
 
 #include "block-resize.h"
 #include "dm.h"
@@ -47,10 +48,6 @@ static int check_size(struct node *node, u64 size, struct qmp_error *error)
 		return -1;
 	if (size < now && !node->header && node_protocol(node)->is_bdev)
 		return qmp_fail(error, "Cannot resize device files");
-	if (size < now)
-		return qmp_fail(error,
-				"Node '%s' has %llu bytes; an image cannot be made smaller",
-				node->name, now);
 	if (size > now && !node->header && node_protocol(node)->is_bdev)
 		return qmp_fail(error, "Cannot grow device files");
 	/* What is new has to read as zeroes. */
@@ -67,14 +64,14 @@ static int check_size(struct node *node, u64 size, struct qmp_error *error)
 
 /* --- not in use ------------------------------------------------------------------------------- */
 
-static int grow(struct node *node, u64 size, struct qmp_error *error)
+static int resize(struct node *node, u64 size, struct qmp_error *error)
 {
 	struct qc_store *store = node_protocol(node)->store;
 	struct qc_error err;
 
 	if (!store)
 		return qmp_fail(error, "Could not open '%s'", node_filename(node));
-	if (qc_grow_layer(store, node_format(node), size, &err) < 0)
+	if (qc_resize_layer(store, node_format(node), size, &err) < 0)
 		return qmp_fail(error, "%s", err.text);
 	return 0;
 }
@@ -89,7 +86,7 @@ static int resize_alone(struct node *node, u64 size, struct qmp_error *error)
 
 	if (ret < 0 || node_attach(&use, node, error))
 		return -1;
-	ret = ret ? 0 : grow(node, size, error);
+	ret = ret ? 0 : resize(node, size, error);
 	if (node->header && node_read_header(node, ret ? &ignored : error))
 		ret = -1;
 	node_detach(&use);
@@ -98,12 +95,26 @@ static int resize_alone(struct node *node, u64 size, struct qmp_error *error)
 
 /* --- in use ----------------------------------------------------------------------------------- */
 
-static int grow_device(struct export *export, u64 size, const char *params,
-		       struct qmp_error *error)
+/*
+ * What the page cache has behind the new end of a device is not to be read again when that grows.
+ * Nothing here waits for the device.
+ */
+static void forget_cache(const char *device, u64 size)
+{
+	CLEANUP_FREE char *path = qc_dm_node(device);
+	CLEANUP_FD int fd = path ? open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK) : -1;
+	u64 page = sysconf(_SC_PAGESIZE);
+
+	if (fd >= 0)
+		posix_fadvise(fd, size & ~(page - 1), 0, POSIX_FADV_DONTNEED);
+}
+
+static int resize_device(struct export *export, u64 size, const char *params,
+			 struct qmp_error *error)
 {
 	struct node *node = export->root.node;
 	CLEANUP_STORE struct qc_store *store = NULL;
-	struct window_grow grow = {
+	struct window_resize resize = {
 		.device = export->name, .format = node_format(node), .size = size,
 		.params = params,
 	};
@@ -118,13 +129,14 @@ static int grow_device(struct export *export, u64 size, const char *params,
 		return -1;
 	if (qc_dm_serialise(&serial, &err) < 0)
 		return qmp_fail(error, "%s", err.text);
-	grow.store = store;
-	ret = window_grow(&grow, &err);
+	resize.store = store;
+	ret = window_resize(&resize, &err);
 	if (node->header && node_read_header(node, &ignored))
 		log_line(LOG_WARNING, "node %s: %s", node->name, ignored.text);
 	if (!qc_dm_query(export->name, &device, NULL) && device.suspended)
 		log_line(LOG_ERR, "%s: waits, suspended, until qchaind is started again",
 			 export->name);
+	forget_cache(export->name, size);
 	return ret ? qmp_fail(error, "%s", err.text) : 0;
 }
 
@@ -141,6 +153,8 @@ static int resize_export(struct export *export, u64 size, struct qmp_error *erro
 	if (!export->writable)
 		return qmp_fail(error, "Node '%s' is used by export '%s', which is read-only",
 				node->name, export->id);
+	if (!size)
+		return qmp_fail(error, "Device '%s' cannot have the size 0", export->name);
 	ret = check_size(node, size, error);
 	if (ret < 0 || export_params(export, &chain, &params, error))
 		return -1;
@@ -148,7 +162,7 @@ static int resize_export(struct export *export, u64 size, struct qmp_error *erro
 	if (ret && !qc_dm_table(export->name, &sectors, &now, NULL) &&
 	    sectors == qc_div_round_up(size, QC_SECTOR_SIZE))
 		return 0;
-	return grow_device(export, size, params, error);
+	return resize_device(export, size, params, error);
 }
 
 /* --- the command ------------------------------------------------------------------------------ */

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
-/* block_resize: larger images, in use or not. */
+/* block_resize: larger and smaller images, in use or not. */
 #ifndef QCHAIN_BLOCK_RESIZE_H
 #define QCHAIN_BLOCK_RESIZE_H
 

@@ -169,7 +169,7 @@ static int grow_base(const struct job *job, struct export *export, struct qc_sto
 		qc_lock(protocol->store, QC_LOCK_NONE, NULL);
 	ret = locked ? qc_lock(store, QC_LOCK_WRITE, &err) : 0;
 	if (!ret)
-		ret = qc_grow_layer(store, node_format(base), size, &err);
+		ret = qc_resize_layer(store, node_format(base), size, &err);
 	if (locked) {
 		qc_lock(store, QC_LOCK_READ, NULL);
 		qc_lock(protocol->store, QC_LOCK_READ, NULL);

@@ -195,44 +195,48 @@ int window_pivot(const char *device, struct qc_store *store, const char *backing
 	return outcome.ret;
 }
 
-static void grow_suspended(void *ctx, struct outcome *outcome)
+static int load(const struct window_resize *r, u64 sectors, struct qc_error *err)
 {
-	const struct window_grow *g = ctx;
+	return qc_dm_load(r->device, sectors, r->params, false, err);
+}
+
+static void resize_suspended(void *ctx, struct outcome *outcome)
+{
+	const struct window_resize *r = ctx;
+	u64 sectors = qc_div_round_up(r->size, QC_SECTOR_SIZE), before = 0;
 	CLEANUP_FREE char *params = NULL;
 	struct qc_error *err = &outcome->err;
-	u64 before = 0;
 	int ret;
 
-	outcome->ret = qc_dm_table(g->device, &before, &params, err);
+	outcome->ret = qc_dm_table(r->device, &before, &params, err);
 	if (!outcome->ret)
-		outcome->ret = qc_dm_suspend(g->device, err);
+		outcome->ret = qc_dm_suspend(r->device, err);
 	if (outcome->ret)
 		return;
-	outcome->ret = qc_dm_message(g->device, "release 0", err);
+	outcome->ret = qc_dm_message(r->device, "release 0", err);
 	if (outcome->ret) {
-		qc_dm_resume(g->device, NULL);
+		qc_dm_resume(r->device, NULL);
 		return;
 	}
-	qc_store_refresh(g->store);
-	outcome->ret = qc_grow_layer(g->store, g->format, g->size, err);
+	qc_store_refresh(r->store);
+	outcome->ret = qc_resize_layer(r->store, r->format, r->size, err);
 	ret = outcome->ret;
 	if (!ret)
-		ret = qc_dm_load(g->device, qc_div_round_up(g->size, QC_SECTOR_SIZE), g->params,
-				 false, err);
-	/* The old size is better than none. */
+		ret = load(r, sectors, err);
+	/* Any size that the image allows is better than none. */
 	if (ret)
 		outcome->ret = ret;
-	if (!ret || !qc_dm_load(g->device, before, g->params, false, NULL))
-		ret = qc_dm_resume(g->device, outcome->ret ? NULL : err);
+	if (!ret || !load(r, before, NULL) || !load(r, sectors, NULL))
+		ret = qc_dm_resume(r->device, outcome->ret ? NULL : err);
 	if (!outcome->ret)
 		outcome->ret = ret;
 }
 
-int window_grow(const struct window_grow *grow, struct qc_error *err)
+int window_resize(const struct window_resize *resize, struct qc_error *err)
 {
 	struct outcome outcome;
 
-	run(grow_suspended, (void *)grow, &outcome);
+	run(resize_suspended, (void *)resize, &outcome);
 	if (outcome.ret)
 		*err = outcome.err;
 	return outcome.ret;

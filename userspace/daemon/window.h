@@ -33,8 +33,8 @@ int window_set_backing(const char *device, struct qc_store *store, const char *b
 int window_pivot(const char *device, struct qc_store *store, const char *backing,
 		 const char *format, struct qc_error *err);
 
-/* What is to be larger, and the table for it. */
-struct window_grow {
+/* What is to have another size, and the table for it. */
+struct window_resize {
 	const char *device;
 	struct qc_store *store;		/* of the top image, open for writing */
 	enum qc_format format;
@@ -43,10 +43,10 @@ struct window_grow {
 };
 
 /*
- * window_grow - make the image of a device larger, and then the device.
+ * window_resize - give the image of a device another size, and then the device.
  * On failure the image may have its new size: its header tells.  A device for which no table could
  * be loaded stays suspended.
  */
-int window_grow(const struct window_grow *grow, struct qc_error *err);
+int window_resize(const struct window_resize *resize, struct qc_error *err);
 
 #endif /* QCHAIN_WINDOW_H */

@@ -18,7 +18,19 @@
  */
 int qc_grow(struct qc_store *store, u64 size, struct qc_error *err);
 
-/* The same for an image of either format. */
-int qc_grow_layer(struct qc_store *store, enum qc_format format, u64 size, struct qc_error *err);
+/*
+ * qc_shrink - make a qcow2 image smaller.  What it had behind the new end is given up, and reads as
+ * zeroes, or as what it is backed by, should the image grow again.  Internal snapshots keep theirs.
+ * @size: in bytes, rounded up to a sector; one that is not smaller than now is no error.
+ * On the same terms as qc_grow().  A crash may leave the old size with some of what was to be given
+ * up gone already.
+ * Returns 0, -ENOTSUP (version 2 with snapshots; the new end in a compressed cluster), -EUCLEAN
+ * (damaged, or marked dirty), -ENOSPC (no free cluster for the copy of one that is shared), ...
+ */
+int qc_shrink(struct qc_store *store, u64 size, struct qc_error *err);
+
+/* One or the other, for an image of either format. */
+int qc_resize_layer(struct qc_store *store, enum qc_format format, u64 size,
+		    struct qc_error *err);
 
 #endif /* QCHAIN_RESIZE_H */

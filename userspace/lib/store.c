@@ -1,5 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 /* Regular files and block devices behind one interface. */
+#ifndef _GNU_SOURCE
+#define _GNU_SOURCE	/* fallocate */
+#endif
 #include <blkid/blkid.h>
 #include <errno.h>
 #include <fcntl.h>
@@ -204,6 +207,16 @@ int qc_store_flush(struct qc_store *store, struct qc_error *err)
 	if (fdatasync(store->fd) < 0)
 		return qc_fail_errno(err, errno, store->path, "cannot flush");
 	return 0;
+}
+
+void qc_store_discard(struct qc_store *store, u64 pos, u64 len)
+{
+	u64 range[] = { pos, len };
+
+	if (store->is_bdev)
+		ioctl(store->fd, BLKDISCARD, range);
+	else
+		fallocate(store->fd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, pos, len);
 }
 
 int qc_store_resize(struct qc_store *store, u64 size, struct qc_error *err)

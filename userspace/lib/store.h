@@ -72,6 +72,9 @@ int qc_store_write(struct qc_store *store, u64 pos, const void *buf, size_t len,
 /* Everything written is on stable storage when this returns 0. */
 int qc_store_flush(struct qc_store *store, struct qc_error *err);
 
+/* What lies there is of no use to anybody: give it back, where that can be done. */
+void qc_store_discard(struct qc_store *store, u64 pos, u64 len);
+
 /* Set a regular file's size; -ENOSPC for a device that is smaller. */
 int qc_store_resize(struct qc_store *store, u64 size, struct qc_error *err);
 
