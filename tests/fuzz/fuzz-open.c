@@ -8,7 +8,7 @@
 
 #include "bitmap.h"
 #include "chain.h"
-#include "snapshot.h"
+#include "snapshots.h"
 #include "table.h"
 #include "target.h"
 

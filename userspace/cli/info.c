@@ -5,7 +5,7 @@
 #include "bitmap.h"
 #include "cli.h"
 #include "human.h"
-#include "snapshot.h"
+#include "snapshots.h"
 
 enum {
 	INFO_FORMAT,

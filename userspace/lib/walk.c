@@ -6,7 +6,7 @@
 #include "bitmap.h"
 #include "entry.h"
 #include "refcount.h"
-#include "snapshot.h"
+#include "snapshots.h"
 #include "walk.h"
 
 const char *qc_use_name(enum qc_use use)
@@ -152,9 +152,8 @@ static int walk_l2(struct mapping *m, u64 l2_offset, struct qc_error *err)
 	return 0;
 }
 
-/* @snapshot: its name, or NULL for the active table. */
-static int walk_l1(struct qc_walk *w, const char *snapshot, u64 l1_offset, u32 l1_size,
-		   struct qc_error *err)
+int qc_walk_l1(struct qc_walk *w, const char *snapshot, u64 l1_offset, u32 l1_size,
+	       struct qc_error *err)
 {
 	const char *of = snapshot ? " of snapshot " : "", *name = snapshot ? snapshot : "";
 	struct mapping m = { .walk = w, .active = !snapshot };
@@ -217,7 +216,7 @@ static int walk_snapshots(struct qc_walk *w, struct qc_error *err)
 	for (u32 i = 0; i < snapshots.count; i++) {
 		const struct qc_snapshot *snap = &snapshots.list[i];
 
-		ret = walk_l1(w, snap->name, snap->l1_offset, snap->l1_size, err);
+		ret = qc_walk_l1(w, snap->name, snap->l1_offset, snap->l1_size, err);
 		if (ret < 0)
 			return ret;
 	}
@@ -315,7 +314,7 @@ int qc_walk(struct qc_walk *w, struct qc_error *err)
 	w->fragmented = 0;
 	ret = w->use(w, QC_USE_HEADER, 0, qc_cluster_size(w->header));
 	if (ret >= 0)
-		ret = walk_l1(w, NULL, w->header->l1_offset, w->header->l1_size, err);
+		ret = qc_walk_l1(w, NULL, w->header->l1_offset, w->header->l1_size, err);
 	if (ret >= 0)
 		ret = walk_snapshots(w, err);
 	if (ret >= 0)

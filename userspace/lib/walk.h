@@ -56,6 +56,13 @@ const char *qc_use_name(enum qc_use use);
  */
 int qc_walk(struct qc_walk *walk, struct qc_error *err);
 
+/*
+ * The same for what one L1 table refers to, and the table itself: that of the snapshot called
+ * @snapshot, or with NULL the active one.
+ */
+int qc_walk_l1(struct qc_walk *walk, const char *snapshot, u64 l1_offset, u32 l1_size,
+	       struct qc_error *err);
+
 /* Read @count entries of a table at @offset into a new array, still big-endian. */
 int qc_read_table(const struct qc_store *store, u64 offset, u64 count, u64 **table,
 		  struct qc_error *err);

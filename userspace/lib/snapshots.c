@@ -2,11 +2,10 @@
 /* The table of internal snapshots. */
 #include <errno.h>
 
-#include "snapshot.h"
+#include "snapshots.h"
 
 #define SNAPSHOT_FIXED 40
 #define MAX_EXTRA 1024		/* QEMU's limit, to keep what is read small */
-#define MAX_TABLE_BYTES (64U << 20)
 
 static const char remedy[] = "repair it with: qemu-img check -r all";
 
@@ -20,6 +19,7 @@ static int read_one(const struct qc_store *store, const struct qc_header *h, u64
 		    struct qc_snapshot *snap, struct qc_error *err)
 {
 	u8 fixed[SNAPSHOT_FIXED];
+	u64 start = *at;
 	u32 id_len, name_len, extra_len;
 	CLEANUP_FREE u8 *rest = NULL;
 	int ret;
@@ -50,6 +50,7 @@ static int read_one(const struct qc_store *store, const struct qc_header *h, u64
 	if (extra_len >= 8)
 		snap->vm_state_size = qc_get_be64(rest);
 	snap->disk_size = extra_len >= 16 ? qc_get_be64(rest + 8) : h->size;
+	snap->icount = extra_len >= 24 ? qc_get_be64(rest + 16) : QC_NO_ICOUNT;
 	snap->id = string_at(rest + extra_len, id_len);
 	snap->name = string_at(rest + extra_len + id_len, name_len);
 	if (!snap->id || !snap->name)
@@ -61,6 +62,8 @@ static int read_one(const struct qc_store *store, const struct qc_header *h, u64
 			       "snapshot '%s' has a bad L1 table: %u entries at 0x%llx",
 			       snap->name, snap->l1_size, snap->l1_offset);
 	*at = qc_round_up(*at + sizeof(fixed) + extra_len + id_len + name_len, 8);
+	snap->entry_offset = start - h->snapshots_offset;
+	snap->entry_bytes = *at - start;
 	return 0;
 }
 
@@ -87,7 +90,7 @@ int qc_snapshots_read(const struct qc_store *store, const struct qc_header *h,
 		ret = read_one(store, h, &at, &found.list[found.count++], err);
 		if (ret < 0)
 			return ret;
-		if (at - h->snapshots_offset > MAX_TABLE_BYTES)
+		if (at - h->snapshots_offset > QC_MAX_SNAPSHOT_TABLE)
 			return qc_fail(err, EINVAL, store->path, remedy,
 				       "the snapshot table is too large");
 	}
@@ -95,6 +98,18 @@ int qc_snapshots_read(const struct qc_store *store, const struct qc_header *h,
 	*out = found;
 	memset(&found, 0, sizeof(found));
 	return 0;
+}
+
+const struct qc_snapshot *qc_snapshot_find(const struct qc_snapshots *snapshots, const char *id,
+					   const char *name)
+{
+	for (u32 i = 0; i < snapshots->count; i++) {
+		const struct qc_snapshot *s = &snapshots->list[i];
+
+		if ((!id || !strcmp(s->id, id)) && (!name || !strcmp(s->name, name)))
+			return s;
+	}
+	return NULL;
 }
 
 void qc_snapshots_free(struct qc_snapshots *snapshots)
