@@ -295,6 +295,57 @@ static void too_long_for_a_cluster(void **state)
 		      "does not fit into one cluster");
 }
 
+static void assert_names(const struct qc_header *h, const char *name, const char *format)
+{
+	if (!name) {
+		assert_null(h->backing);
+		return;
+	}
+	assert_string_equal(h->backing, name);
+	assert_string_equal(h->backing_format, format);
+}
+
+/*
+ * A crash after all sectors but the first: then the old header counts.  The first one alone is
+ * written at once.
+ */
+static void names_one_or_the_other(void **state)
+{
+	static const struct {
+		const char *name, *format;
+	} steps[] = {
+		{ "a", "qcow2" }, { "some/longer/name/of/a/file", "raw" }, { "b", "raw" },
+		{ "another.qcow2", "qcow2" }, { NULL, NULL }, { "c.qcow2", "qcow2" },
+	};
+	u8 before[65536], after[65536];
+
+	(void)state;
+	must("qemu-img create -f qcow2 -u -b first -F raw " IMAGE " 1M");
+	for (size_t i = 0; i < ARRAY_SIZE(steps); i++) {
+		CLEANUP_HEADER struct qc_header *old = header_of(IMAGE), *new = header_of(IMAGE);
+		CLEANUP_HEADER struct qc_header *torn = NULL;
+		CLEANUP_STORE struct qc_store *store = NULL;
+		struct qc_error err = { 0 };
+
+		assert_int_equal(qc_store_open(IMAGE, QC_OPEN_WRITE, &store, &err), 0);
+		assert_int_equal(qc_store_read(store, 0, before, sizeof(before), &err), 0);
+		free(new->backing);
+		new->backing = steps[i].name ? strdup(steps[i].name) : NULL;
+		assert_int_equal(qc_header_set_extension(new, QC_EXT_BACKING_FORMAT,
+							 steps[i].format, steps[i].format ?
+							 strlen(steps[i].format) : 0), 0);
+		assert_int_equal(qc_header_write(new, store, &err), 0);
+		assert_int_equal(qc_store_read(store, 0, after, sizeof(after), &err), 0);
+		memcpy(after, before, 512);
+		assert_int_equal(qc_header_parse(after, sizeof(after), IMAGE, &torn, &err), 0);
+		assert_names(torn, old->backing, old->backing_format);
+		qc_header_free(old);
+		old = header_of(IMAGE);
+		assert_names(old, steps[i].name, steps[i].format);
+		must("qemu-img info " IMAGE);
+	}
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -309,6 +360,7 @@ int main(void)
 		cmocka_unit_test(unsupported_features),
 		cmocka_unit_test(random_damage),
 		cmocka_unit_test(too_long_for_a_cluster),
+		cmocka_unit_test(names_one_or_the_other),
 	};
 
 	return cmocka_run_group_tests_name("header", tests, scratch_setup, scratch_teardown);

@@ -86,9 +86,20 @@ int qc_header_set_extension(struct qc_header *h, u32 type, const void *data, u32
 {
 	for (size_t i = 0; i < h->nb_extensions; i++) {
 		struct qc_extension *ext = &h->extensions[i];
+		u8 *copy;
 
 		if (ext->type != type)
 			continue;
+		if (data) {
+			/* Those behind it stay where they are, if it stays as long. */
+			copy = malloc(len ? len : 1);
+			if (!copy)
+				return -ENOMEM;
+			memcpy(copy, data, len);
+			free(ext->data);
+			*ext = (struct qc_extension){ type, len, copy };
+			return 0;
+		}
 		free(ext->data);
 		memmove(ext, ext + 1, (h->nb_extensions - i - 1) * sizeof(*ext));
 		h->nb_extensions--;
@@ -479,20 +490,69 @@ too_large:
 		       "the header does not fit into one cluster of %llu bytes", end);
 }
 
+/* Where the extensions end, and with them what may not be used for a name. */
+static u64 extensions_end(const struct qc_header *h)
+{
+	u64 end = h->length + EXTENSION_HEADER;
+
+	for (size_t i = 0; i < h->nb_extensions; i++)
+		end += EXTENSION_HEADER + qc_round_up(h->extensions[i].len, 8);
+	return end;
+}
+
+/*
+ * Leave the name that the header @old has where it is in @new, which is to be written over it, and
+ * put the new name behind it if it would take its place.  Without room for both nothing is changed.
+ */
+static void keep_old_name(u8 *new, const u8 *old, u64 first, u64 size)
+{
+	u64 old_at = qc_get_be64(old + F_BACKING_OFFSET), at = qc_get_be64(new + F_BACKING_OFFSET);
+	u64 old_len = qc_get_be32(old + F_BACKING_SIZE), len = qc_get_be32(new + F_BACKING_SIZE);
+	u64 old_end = qc_round_up(old_at + old_len, 8);
+
+	if (!qc_header_magic(old) || !old_len || old_len > QC_MAX_BACKING_NAME ||
+	    old_at < first || old_at > size || old_end > size)
+		return;
+	if (at == old_at && len == old_len && !memcmp(new + at, old + at, len))
+		return;
+	if (at < old_end && old_at < at + len) {
+		if (old_end + len > size)
+			return;
+		memmove(new + old_end, new + at, len);
+		memset(new + at, 0, old_end - at);
+		qc_put_be64(new + F_BACKING_OFFSET, old_end);
+	}
+	memcpy(new + old_at, old + old_at, old_len);
+}
+
 int qc_header_write(const struct qc_header *h, struct qc_store *store, struct qc_error *err)
 {
-	CLEANUP_FREE u8 *buf = malloc(qc_cluster_size(h));
+	u32 size = qc_cluster_size(h);
+	CLEANUP_FREE u8 *buf = malloc(size), *old = malloc(size);
 	int ret;
 
-	if (!buf)
+	if (!buf || !old)
 		return qc_fail_nomem(err, store->path);
 	ret = qc_header_encode(h, store->path, buf, err);
+	if (!ret)
+		ret = qc_store_read(store, 0, old, size, err);
 	if (ret < 0)
 		return ret;
-	ret = qc_store_write(store, 0, buf, qc_cluster_size(h), err);
-	if (ret < 0)
-		return ret;
-	return qc_store_flush(store, err);
+	/*
+	 * A disk that loses its power has written a sector or not, but any of several.  So the
+	 * first one, which says where everything else is, comes when the others are there.
+	 */
+	keep_old_name(buf, old, extensions_end(h), size);
+	if (memcmp(buf + QC_SECTOR_SIZE, old + QC_SECTOR_SIZE, size - QC_SECTOR_SIZE)) {
+		ret = qc_store_write(store, QC_SECTOR_SIZE, buf + QC_SECTOR_SIZE,
+				     size - QC_SECTOR_SIZE, err);
+		if (!ret)
+			ret = qc_store_flush(store, err);
+		if (ret < 0)
+			return ret;
+	}
+	ret = qc_store_write(store, 0, buf, QC_SECTOR_SIZE, err);
+	return ret ? ret : qc_store_flush(store, err);
 }
 
 int qc_header_bitmaps(const struct qc_header *h, const char *name,

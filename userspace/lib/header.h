@@ -160,7 +160,8 @@ int qc_header_encode(const struct qc_header *header, const char *name, u8 *buf,
 
 /*
  * Encode and write the header, then flush.  The caller has flushed what the new
- * header refers to, and holds the write lock.
+ * header refers to, and holds the write lock.  A crash in it leaves the old backing file's name or
+ * the new one, unless the first cluster is too small for both.
  */
 int qc_header_write(const struct qc_header *header, struct qc_store *store,
 		    struct qc_error *err);
