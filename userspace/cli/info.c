@@ -5,7 +5,7 @@
 #include "bitmap.h"
 #include "cli.h"
 #include "human.h"
-#include "snapshots.h"
+#include "snapshot-info.h"
 
 enum {
 	INFO_FORMAT,
@@ -52,28 +52,6 @@ static int gather(const struct qc_layer *layer, struct details *d, struct qc_err
 		qc_chain_resolve_name(layer->store->path, h->backing, &d->backing_path, NULL);
 	ret = qc_snapshots_read(layer->store, h, &d->snapshots, err);
 	return ret < 0 ? ret : qc_bitmaps_read(layer->store, h, &d->bitmaps, err);
-}
-
-static struct json_object *json_snapshots(const struct qc_snapshots *snapshots)
-{
-	struct json_object *array = json_object_new_array();
-
-	for (u32 i = 0; i < snapshots->count; i++) {
-		const struct qc_snapshot *s = &snapshots->list[i];
-		struct json_object *o = json_object_new_object();
-
-		json_object_object_add(o, "id", json_object_new_string(s->id));
-		json_object_object_add(o, "name", json_object_new_string(s->name));
-		json_object_object_add(o, "vm-state-size", cli_json_u64(s->vm_state_size));
-		json_object_object_add(o, "date-sec", cli_json_u64(s->date_sec));
-		json_object_object_add(o, "date-nsec", cli_json_u64(s->date_nsec));
-		json_object_object_add(o, "vm-clock-sec",
-				       cli_json_u64(s->vm_clock_nsec / 1000000000));
-		json_object_object_add(o, "vm-clock-nsec",
-				       cli_json_u64(s->vm_clock_nsec % 1000000000));
-		json_object_array_add(array, o);
-	}
-	return array;
 }
 
 static struct json_object *json_bitmaps(const struct qc_bitmaps *bitmaps)
@@ -151,7 +129,7 @@ static struct json_object *json_layer(const struct qc_layer *layer, const struct
 		json_object_object_add(o, "backing-filename-format",
 				       json_object_new_string(h->backing_format));
 	if (d->snapshots.count)
-		json_object_object_add(o, "snapshots", json_snapshots(&d->snapshots));
+		json_object_object_add(o, "snapshots", snapshot_infos(&d->snapshots));
 	json_object_object_add(o, "format-specific", json_specific(h, d));
 	return o;
 }

@@ -167,24 +167,6 @@ static int resize_export(struct export *export, u64 size, struct qmp_error *erro
 
 /* --- the command ------------------------------------------------------------------------------ */
 
-/* *@export NULL: none. */
-static int find_export(const struct node *node, struct export **found, struct qmp_error *error)
-{
-	struct export *export;
-
-	*found = NULL;
-	TAILQ_FOREACH(export, &export_list, link) {
-		if (export->root.node != node)
-			continue;
-		if (*found)
-			return qmp_fail(error,
-					"Node '%s' is used by export '%s' and by export '%s'",
-					node->name, (*found)->id, export->id);
-		*found = export;
-	}
-	return 0;
-}
-
 static int run_resize(struct qmp_session *session, struct json_object *arguments,
 		      struct json_object **result, struct qmp_error *error)
 {
@@ -197,7 +179,7 @@ static int run_resize(struct qmp_session *session, struct json_object *arguments
 	(void)session;
 	(void)result;
 	if (!node || check_request(node, device ? device : name, size, error) ||
-	    find_export(node, &export, error))
+	    export_of_node(node, &export, error))
 		return -1;
 	return export ? resize_export(export, size, error) : resize_alone(node, size, error);
 }

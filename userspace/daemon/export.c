@@ -26,6 +26,23 @@ struct export *export_find(const char *id)
 	return NULL;
 }
 
+int export_of_node(const struct node *node, struct export **found, struct qmp_error *error)
+{
+	struct export *export;
+
+	*found = NULL;
+	TAILQ_FOREACH(export, &export_list, link) {
+		if (export->root.node != node)
+			continue;
+		if (*found)
+			return qmp_fail(error,
+					"Node '%s' is used by export '%s' and by export '%s'",
+					node->name, (*found)->id, export->id);
+		*found = export;
+	}
+	return 0;
+}
+
 struct export *export_new(const char *id, const char *name, bool writable)
 {
 	struct export *export = calloc(1, sizeof(*export));

@@ -29,6 +29,9 @@ extern const struct qapi_event export_events[];
 /* NULL when there is none. */
 struct export *export_find(const char *id);
 
+/* The only one whose device shows @node as its top; *@found is NULL when there is none. */
+int export_of_node(const struct node *node, struct export **found, struct qmp_error *error);
+
 /* One more in the list, not using a node yet.  NULL without memory. */
 struct export *export_new(const char *id, const char *name, bool writable);
 

@@ -109,6 +109,12 @@ const struct hmp_command hmp_commands[] = {
 	  "[-n] device [new-image-file] [format]",
 	  "make a new image the device's one, over that it has (-n: the file is there already)",
 	  .run = run_snapshot },
+	{ "snapshot_blkdev_internal", "device:B,name:s", "device name",
+	  "make an internal snapshot in a device's image, which must be a qcow2 one",
+	  .qmp = "blockdev-snapshot-internal-sync" },
+	{ "snapshot_delete_blkdev_internal", "device:B,name:s,id:s?", "device name [id]",
+	  "delete an internal snapshot that a device's image has",
+	  .qmp = "blockdev-snapshot-delete-internal-sync" },
 	{ "stop|s", NULL, "", "suspend all devices", .qmp = "stop" },
 	{ 0 }
 };

@@ -1,5 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 /* What the queries answer, as text. */
+#include <time.h>
+
 #include "hmp-info.h"
 #include "human.h"
 
@@ -30,6 +32,34 @@ static void print_specific(FILE *out, struct json_object *data)
 		fprintf(out, "    extended l2: %s\n", yes_no(data, "extended-l2"));
 }
 
+static void print_snapshots(FILE *out, struct json_object *list)
+{
+	size_t count = list ? json_object_array_length(list) : 0;
+
+	if (count)
+		fprintf(out, "Snapshot list:\n%-10s%-17s%8s%20s%13s%11s\n", "ID", "TAG", "VM SIZE",
+			"DATE", "VM CLOCK", "ICOUNT");
+	for (size_t i = 0; i < count; i++) {
+		struct json_object *s = json_object_array_get_idx(list, i);
+		time_t when = qapi_get_int(s, "date-sec", 0);
+		u64 clock = qapi_get_int(s, "vm-clock-sec", 0);
+		char date[32] = "", ran[48], icount[24] = "";
+		struct tm tm;
+
+		if (localtime_r(&when, &tm))
+			strftime(date, sizeof(date), "%Y-%m-%d %H:%M:%S", &tm);
+		snprintf(ran, sizeof(ran), "%02llu:%02llu:%02llu.%03llu", clock / 3600,
+			 clock / 60 % 60, clock % 60,
+			 (u64)qapi_get_int(s, "vm-clock-nsec", 0) / 1000000);
+		if (qapi_has(s, "icount"))
+			snprintf(icount, sizeof(icount), "%lld",
+				 (long long)qapi_get_int(s, "icount", 0));
+		fprintf(out, "%-9s %-16s %8s%20s%13s%11s\n", qapi_get_str(s, "id", ""),
+			qapi_get_str(s, "name", ""), qc_human(qapi_get_int(s, "vm-state-size", 0)),
+			date, ran, icount);
+	}
+}
+
 static void print_image(FILE *out, struct json_object *image)
 {
 	const char *backing = qapi_get_str(image, "backing-filename", NULL);
@@ -53,6 +83,7 @@ static void print_image(FILE *out, struct json_object *image)
 	if (qapi_has(image, "backing-filename-format"))
 		fprintf(out, "backing file format: %s\n",
 			qapi_get_str(image, "backing-filename-format", ""));
+	print_snapshots(out, member(image, "snapshots"));
 	if (qapi_has(image, "format-specific"))
 		print_specific(out, member(member(image, "format-specific"), "data"));
 }

@@ -10,6 +10,7 @@
 #include <sys/stat.h>
 
 #include "export.h"
+#include "log.h"
 #include "node-open.h"
 
 struct node *node_lookup(const char *device, const char *name, struct qmp_error *error)
@@ -216,6 +217,20 @@ struct node *node_open_ref(struct json_object *ref, struct qmp_error *error)
 	return open_ref(ref, &values, error);
 }
 
+/* What is wrong with their table is no reason not to use what the image shows. */
+static void read_snapshots(struct node *node)
+{
+	const struct qc_store *store = node_protocol(node)->store;
+	struct qc_error err;
+
+	qc_snapshots_free(&node->snapshots);
+	memset(&node->snapshots, 0, sizeof(node->snapshots));
+	if (node->header->nb_snapshots)
+		qc_store_refresh(store);
+	if (qc_snapshots_read(store, node->header, &node->snapshots, &err) < 0)
+		log_line(LOG_WARNING, "node %s: %s", node->name, err.text);
+}
+
 int node_read_header(struct node *node, struct qmp_error *error)
 {
 	const struct qc_store *store = node_protocol(node)->store;
@@ -239,6 +254,7 @@ int node_read_header(struct node *node, struct qmp_error *error)
 	}
 	qc_header_free(node->header);
 	node->header = header;
+	read_snapshots(node);
 	return 0;
 }
 

@@ -135,6 +135,7 @@ void node_release(struct node *node)
 	if (node->file.node)
 		node_detach(&node->file);
 	qc_header_free(node->header);
+	qc_snapshots_free(&node->snapshots);
 	qc_store_close(node->store);
 	free(node->filename);
 	free(node->path);

@@ -20,6 +20,7 @@
 
 #include "chain.h"
 #include "qapi.h"
+#include "snapshots.h"
 
 #define NODE_NAME_MAX 31
 
@@ -72,6 +73,7 @@ struct node {
 	struct node_edge file;
 	struct node_edge backing;
 	struct qc_header *header;	/* qcow2; as it was when opened */
+	struct qc_snapshots snapshots;	/* the same; empty when they cannot be read */
 	u64 streamed;			/* bytes; how far stream_one_cluster() has come */
 };
 

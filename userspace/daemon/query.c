@@ -7,6 +7,7 @@
 #include "export.h"
 #include "query.h"
 #include "schema-block.h"
+#include "snapshot-info.h"
 #include "table.h"
 
 static struct json_object *format_specific(const struct qc_header *h)
@@ -31,6 +32,7 @@ static void add_header_info(struct json_object *info, const struct node *node)
 {
 	const struct qc_header *h = node->header;
 	CLEANUP_FREE char *full = NULL;
+	struct json_object *snapshots;
 
 	qapi_add_int(info, "cluster-size", qc_cluster_size(h));
 	qapi_add_bool(info, "dirty-flag", h->incompatible & QC_INCOMPAT_DIRTY);
@@ -41,6 +43,9 @@ static void add_header_info(struct json_object *info, const struct node *node)
 	}
 	if (h->backing_format)
 		qapi_add_str(info, "backing-filename-format", h->backing_format);
+	snapshots = snapshot_infos(&node->snapshots);
+	if (snapshots)
+		json_object_object_add(info, "snapshots", snapshots);
 	json_object_object_add(info, "format-specific", format_specific(h));
 }
 

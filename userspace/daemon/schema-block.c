@@ -174,6 +174,19 @@ static const struct qapi_type image_specific = {
 	},
 };
 
+const struct qapi_type schema_snapshot_info =
+	OBJECT("SnapshotInfo",
+	       MEMBER("id", qapi_str),
+	       MEMBER("name", qapi_str),
+	       MEMBER("vm-state-size", qapi_int),
+	       MEMBER("date-sec", qapi_int),
+	       MEMBER("date-nsec", qapi_int),
+	       MEMBER("vm-clock-sec", qapi_int),
+	       MEMBER("vm-clock-nsec", qapi_int),
+	       OPTIONAL("icount", qapi_int));
+
+static const struct qapi_type snapshot_infos = ARRAY(schema_snapshot_info);
+
 static const struct qapi_type image_info;
 static const struct qapi_type image_info =
 	OBJECT("ImageInfo",
@@ -186,6 +199,7 @@ static const struct qapi_type image_info =
 	       OPTIONAL("backing-filename", qapi_str),
 	       OPTIONAL("full-backing-filename", qapi_str),
 	       OPTIONAL("backing-filename-format", qapi_str),
+	       OPTIONAL("snapshots", snapshot_infos),
 	       OPTIONAL("backing-image", image_info),
 	       OPTIONAL("format-specific", image_specific));
 
@@ -337,7 +351,8 @@ const struct qapi_type schema_export_deleted =
 
 static const struct qapi_type new_image_mode = ENUM("NewImageMode", "existing", "absolute-paths");
 static const struct qapi_type action_kind =
-	ENUM("TransactionActionKind", "abort", "blockdev-snapshot", "blockdev-snapshot-sync");
+	ENUM("TransactionActionKind", "abort", "blockdev-snapshot",
+	     "blockdev-snapshot-internal-sync", "blockdev-snapshot-sync");
 static const struct qapi_type completion_mode =
 	ENUM("ActionCompletionMode", "individual", "grouped");
 
@@ -355,6 +370,17 @@ const struct qapi_type schema_snapshot =
 	       MEMBER("node", qapi_str),
 	       MEMBER("overlay", qapi_str));
 
+const struct qapi_type schema_snapshot_internal =
+	OBJECT("BlockdevSnapshotInternal",
+	       MEMBER("device", qapi_str),
+	       MEMBER("name", qapi_str));
+
+const struct qapi_type schema_snapshot_delete =
+	OBJECT("q_obj_blockdev-snapshot-delete-internal-sync-arg",
+	       MEMBER("device", qapi_str),
+	       OPTIONAL("id", qapi_str),
+	       OPTIONAL("name", qapi_str));
+
 static const struct qapi_type action_abort = {
 	.name = "Abort",
 	.meta = QAPI_OBJECT,
@@ -365,6 +391,9 @@ static const struct qapi_type abort_wrapper =
 
 static const struct qapi_type snapshot_wrapper =
 	OBJECT("BlockdevSnapshotWrapper", MEMBER("data", schema_snapshot));
+
+static const struct qapi_type snapshot_internal_wrapper =
+	OBJECT("BlockdevSnapshotInternalWrapper", MEMBER("data", schema_snapshot_internal));
 
 static const struct qapi_type snapshot_sync_wrapper =
 	OBJECT("BlockdevSnapshotSyncWrapper", MEMBER("data", schema_snapshot_sync));
@@ -380,6 +409,7 @@ static const struct qapi_type transaction_action = {
 	.variants = (const struct qapi_variant[]){
 		{ "abort", &abort_wrapper },
 		{ "blockdev-snapshot", &snapshot_wrapper },
+		{ "blockdev-snapshot-internal-sync", &snapshot_internal_wrapper },
 		{ "blockdev-snapshot-sync", &snapshot_sync_wrapper },
 		{ 0 }
 	},

@@ -1,10 +1,13 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 /*
- * External snapshots of devices in use, one or several at one point in time.
+ * Snapshots of devices in use, one or several at one point in time.
  *
  * First everything that may fail for a reason that lies with the request is done: files are
  * made and opened, and the graph gets its new shape.  Then the state file is told, tables are
  * loaded, and the kernel switches.  What has not been switched then is undone.
+ *
+ * Internal snapshots are made in between, while the devices are suspended; then the tables are
+ * loaded behind them, too.
  */
 #include <errno.h>
 #include <stdio.h>
@@ -13,7 +16,7 @@
 #include "backing-name.h"
 #include "create.h"
 #include "dm.h"
-#include "export.h"
+#include "internal-snapshot.h"
 #include "job.h"
 #include "log.h"
 #include "node-open.h"
@@ -24,7 +27,8 @@
 /* One snapshot that is being made. */
 struct action {
 	struct node *node;
-	struct node *overlay;
+	struct internal_snapshot *internal;	/* it is one of these, or */
+	struct node *overlay;		/* has this one */
 	char *created;			/* path of the overlay, if it was not there before */
 	bool opened;			/* the overlay is a node of this action's making */
 	bool done;			/* carried out, or undone */
@@ -35,8 +39,10 @@ struct transaction {
 	struct json_object *files;	/* paths of what was created */
 	struct action *actions;
 	size_t count;
-	struct export **exports;	/* whose chain changes */
+	size_t nb_internal;
+	struct export **exports;	/* whose chain changes, or whose image gets a snapshot */
 	size_t nb_exports;
+	bool failed;			/* as a whole, or in part */
 };
 
 static int create_failed(const char *filename, int ret, const char *lock,
@@ -228,6 +234,38 @@ static int prepare_snapshot(struct action *action, struct json_object *data,
 	return 0;
 }
 
+/* Is the node on top of its device already? */
+static bool is_on_top(void *ctx, const struct node *node)
+{
+	const struct transaction *t = ctx;
+
+	for (size_t i = 0; i < t->count; i++)
+		if (t->actions[i].overlay == node)
+			return false;
+	return true;
+}
+
+static int prepare_internal(struct transaction *t, struct action *action, struct json_object *data,
+			    struct qmp_error *error)
+{
+	struct internal_snapshot *snapshot = calloc(1, sizeof(*snapshot));
+
+	action->internal = snapshot;
+	if (!snapshot)
+		return qmp_fail(error, "Out of memory");
+	if (internal_prepare(snapshot, data, is_on_top, t, error))
+		return -1;
+	action->node = snapshot->node;
+	for (const struct action *a = t->actions; a != action; a++)
+		if (a->internal && a->node == action->node &&
+		    !strcmp(a->internal->name, snapshot->name))
+			return qmp_fail(error,
+					"Snapshot with name '%s' already exists on device '%s'",
+					snapshot->name, snapshot->device);
+	t->nb_internal++;
+	return 0;
+}
+
 /* On failure the action's files and nodes are those of the caller to undo. */
 static int prepare(struct transaction *t, struct action *action, struct json_object *request,
 		   struct qmp_error *error)
@@ -238,6 +276,8 @@ static int prepare(struct transaction *t, struct action *action, struct json_obj
 
 	if (!strcmp(type, "abort"))
 		return qmp_fail(error, "Transaction aborted using Abort action");
+	if (!strcmp(type, "blockdev-snapshot-internal-sync"))
+		return prepare_internal(t, action, data, error);
 	if (!strcmp(type, "blockdev-snapshot-sync"))
 		ret = prepare_sync(t, action, data, error);
 	else
@@ -262,6 +302,12 @@ static void undo(struct action *action)
 		log_line(LOG_WARNING, "%s: cannot remove it: %s", action->created, strerror(errno));
 }
 
+static bool concerns(const struct action *action, const struct export *export)
+{
+	return action->internal ? action->internal->export == export :
+	       action->overlay == export->root.node;
+}
+
 /* Which devices are to change, now that the graph has its new shape? */
 static int find_exports(struct transaction *t, struct qmp_error *error)
 {
@@ -275,9 +321,28 @@ static int find_exports(struct transaction *t, struct qmp_error *error)
 		return qmp_fail(error, "Out of memory");
 	TAILQ_FOREACH(export, &export_list, link)
 		for (size_t i = 0; i < t->count; i++)
-			if (export->root.node == t->actions[i].overlay)
+			if (concerns(&t->actions[i], export)) {
 				t->exports[t->nb_exports++] = export;
+				break;
+			}
 	return 0;
+}
+
+/* export_switch_all(), with internal snapshots before.  Sets @error where it fails, also in part. */
+static size_t make_internal(struct transaction *t, struct qmp_error *error)
+{
+	CLEANUP_FREE struct internal_snapshot **list = calloc(t->nb_internal, sizeof(*list));
+	size_t switched = 0, count = 0;
+
+	if (!list) {
+		qmp_fail(error, "Out of memory");
+		return 0;
+	}
+	for (size_t i = 0; i < t->count; i++)
+		if (t->actions[i].internal)
+			list[count++] = t->actions[i].internal;
+	t->failed = internal_make(list, count, t->exports, t->nb_exports, &switched, error);
+	return switched;
 }
 
 /* Whether a device shows the overlay of @action. */
@@ -298,7 +363,9 @@ static void settle(struct transaction *t, size_t switched)
 	for (size_t i = t->count; i--;) {
 		struct action *action = &t->actions[i];
 
-		if (all || is_live(t, action, switched)) {
+		if (action->internal) {
+			action->done = true;
+		} else if (all || is_live(t, action, switched)) {
 			node_overlay_done(action->node);
 			action->done = true;
 		} else {
@@ -322,16 +389,17 @@ static int carry_out(struct transaction *t, struct qmp_error *error)
 		return -1;
 	if (t->nb_exports && qc_dm_serialise(&serial, &err) < 0)
 		return qmp_fail(error, "%s", err.text);
-	if (export_load_all(t->exports, t->nb_exports, error))
+	if (!t->nb_internal && export_load_all(t->exports, t->nb_exports, error))
 		return -1;
-	switched = export_switch_all(t->exports, t->nb_exports, error);
-	if (!switched && t->nb_exports)
+	switched = t->nb_internal ? make_internal(t, error) :
+		   export_switch_all(t->exports, t->nb_exports, error);
+	if (!switched && (t->nb_exports || t->failed))
 		return -1;
 	settle(t, switched);
 	/* The file says what the kernel can tell, so this is no reason to fail. */
 	if (state_save(&problem))
 		log_line(LOG_WARNING, "%s", problem.text);
-	return switched == t->nb_exports ? 0 : -1;
+	return switched == t->nb_exports && !t->failed ? 0 : -1;
 }
 
 static int transact(struct json_object *requests, struct qmp_error *error)
@@ -360,8 +428,12 @@ static int transact(struct json_object *requests, struct qmp_error *error)
 		if (state_save(&problem))
 			log_line(LOG_WARNING, "%s", problem.text);
 	}
-	for (size_t i = 0; i < t.count; i++)
+	for (size_t i = 0; i < t.count; i++) {
 		free(t.actions[i].created);
+		if (t.actions[i].internal)
+			internal_end(t.actions[i].internal);
+		free(t.actions[i].internal);
+	}
 	free(t.actions);
 	free(t.exports);
 	json_object_put(t.before);
@@ -397,6 +469,14 @@ static int run_snapshot(struct qmp_session *session, struct json_object *argumen
 	return transact_one("blockdev-snapshot", arguments, error);
 }
 
+static int run_internal(struct qmp_session *session, struct json_object *arguments,
+			struct json_object **result, struct qmp_error *error)
+{
+	(void)session;
+	(void)result;
+	return transact_one("blockdev-snapshot-internal-sync", arguments, error);
+}
+
 static int run_transaction(struct qmp_session *session, struct json_object *arguments,
 			   struct json_object **result, struct qmp_error *error)
 {
@@ -408,6 +488,8 @@ static int run_transaction(struct qmp_session *session, struct json_object *argu
 const struct qapi_command snapshot_commands[] = {
 	{ "blockdev-snapshot-sync", .arguments = &schema_snapshot_sync, .run = run_sync },
 	{ "blockdev-snapshot", .arguments = &schema_snapshot, .run = run_snapshot },
+	{ "blockdev-snapshot-internal-sync", .arguments = &schema_snapshot_internal,
+	  .run = run_internal },
 	{ "transaction", .arguments = &schema_transaction, .run = run_transaction },
 	{ 0 }
 };

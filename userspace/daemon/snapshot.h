@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
-/* blockdev-snapshot-sync, blockdev-snapshot, transaction. */
+/* blockdev-snapshot-sync, blockdev-snapshot, blockdev-snapshot-internal-sync, transaction. */
 #ifndef QCHAIN_DAEMON_SNAPSHOT_H
 #define QCHAIN_DAEMON_SNAPSHOT_H
 

@@ -493,7 +493,7 @@ static int bring_up(struct export *export, bool behind, struct qmp_error *error)
 		qc_dm_clear(export->name, NULL);
 	/* Layers of one that is suspended can have been released: then it needs a table anew. */
 	load = behind ? !device.loaded || export->loaded :
-			is_short(export) || (device.suspended && !export_stopped);
+			is_short(export) || device.suspended;
 	if (load && export_load(export, error))
 		return -1;
 	if (export_stopped && !device.suspended && qc_dm_suspend(export->name, &err) < 0)

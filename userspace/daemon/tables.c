@@ -7,6 +7,7 @@
 #include "create-job.h"
 #include "export.h"
 #include "hmp.h"
+#include "internal-snapshot.h"
 #include "job.h"
 #include "old-commands.h"
 #include "part.h"
@@ -23,6 +24,7 @@ const struct qapi_command *const qapi_commands[] = {
 	export_commands,
 	query_commands,
 	snapshot_commands,
+	internal_snapshot_commands,
 	job_commands,
 	stream_commands,
 	commit_commands,

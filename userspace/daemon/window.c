@@ -8,11 +8,13 @@
 
 #include "dm.h"
 #include "resize.h"
+#include "snapshot-edit.h"
 #include "window.h"
 
 /* In memory shared with the child; @done is the last that is written. */
 struct outcome {
 	size_t switched;
+	const struct window_edit *failed;
 	int ret;
 	struct qc_error err;
 	bool done;
@@ -237,6 +239,153 @@ int window_resize(const struct window_resize *resize, struct qc_error *err)
 	struct outcome outcome;
 
 	run(resize_suspended, (void *)resize, &outcome);
+	if (outcome.ret)
+		*err = outcome.err;
+	return outcome.ret;
+}
+
+/* --- internal snapshots ----------------------------------------------------------------------- */
+
+/* A device while it stands still. */
+struct still {
+	bool suspended;
+	bool released;
+	u64 sectors;		/* of the table that it had */
+	char *params;
+};
+
+struct edit_work {
+	const struct window_editing *editing;
+	struct still *stills;	/* for each of the devices */
+	char **made;		/* for each of the edits the ID of what it made, or NULL */
+	struct qc_error *err;
+};
+
+static int stand_still(struct edit_work *w)
+{
+	const struct window_editing *e = w->editing;
+	int ret = 0;
+
+	for (size_t i = 0; i < e->nb_devices && !ret; i++)
+		ret = qc_dm_table(e->devices[i].name, &w->stills[i].sectors, &w->stills[i].params,
+				  w->err);
+	for (size_t i = 0; i < e->nb_devices && !ret; i++) {
+		ret = e->stopped ? 0 : qc_dm_suspend(e->devices[i].name, w->err);
+		w->stills[i].suspended = !ret;
+	}
+	for (size_t i = 0; i < e->nb_devices && !ret; i++) {
+		if (!e->devices[i].released)
+			continue;
+		ret = qc_dm_message(e->devices[i].name, "release 0", w->err);
+		w->stills[i].released = !ret;
+	}
+	return ret;
+}
+
+static int edit_images(struct edit_work *w, const struct window_edit **failed)
+{
+	const struct window_editing *e = w->editing;
+	int ret = 0;
+
+	for (size_t i = 0; i < e->nb_edits && !ret; i++) {
+		const struct window_edit *edit = &e->edits[i];
+
+		qc_store_refresh(edit->store);
+		ret = edit->create ?
+		      qc_snapshot_create(edit->store, edit->create, edit->date_sec,
+					 edit->date_nsec, &w->made[i], w->err) :
+		      qc_snapshot_delete(edit->store, edit->delete_id, edit->delete_name, w->err);
+		if (ret)
+			*failed = edit;
+	}
+	return ret;
+}
+
+static int load_new(struct edit_work *w)
+{
+	const struct window_editing *e = w->editing;
+	int ret = 0;
+
+	for (size_t i = 0; i < e->nb_devices && !ret; i++)
+		ret = qc_dm_load(e->devices[i].name, e->devices[i].sectors, e->devices[i].params,
+				 e->devices[i].read_only, w->err);
+	return ret;
+}
+
+/* The table that it had, of an image that is as it was. */
+static void load_old(const struct window_device *device, const struct still *still)
+{
+	/* With descriptors where they are of the same files: those may have been renamed. */
+	qc_dm_load(device->name, still->sectors, device->relayered ? still->params : device->params,
+		   device->read_only, NULL);
+}
+
+/* All devices from @first on go on as they were. */
+static void take_back(struct edit_work *w, size_t first)
+{
+	const struct window_editing *e = w->editing;
+
+	for (size_t i = first; i < e->nb_devices; i++) {
+		if (!w->stills[i].suspended)
+			continue;
+		qc_dm_clear(e->devices[i].name, NULL);
+		/* One that could not be resumed, and what was loaded since. */
+		qc_dm_suspend(e->devices[i].name, NULL);
+		if (w->stills[i].released)
+			qc_dm_message(e->devices[i].name, "release 0", NULL);
+	}
+	for (size_t i = e->nb_edits; i--;)
+		if (w->made[i] && (!first || e->edits[i].device >= (int)first))
+			qc_snapshot_delete(e->edits[i].store, w->made[i], NULL, NULL);
+	for (size_t i = first; i < e->nb_devices; i++) {
+		if (w->stills[i].released)
+			load_old(&e->devices[i], &w->stills[i]);
+		if (w->stills[i].suspended && !e->stopped)
+			qc_dm_resume(e->devices[i].name, NULL);
+	}
+}
+
+static void edit_suspended(void *ctx, struct outcome *outcome)
+{
+	struct edit_work *w = ctx;
+	const struct window_editing *e = w->editing;
+	int ret;
+
+	w->err = &outcome->err;
+	ret = stand_still(w);
+	if (!ret)
+		ret = edit_images(w, &outcome->failed);
+	if (!ret)
+		ret = load_new(w);
+	while (!ret && outcome->switched < e->nb_devices) {
+		ret = e->stopped ? 0 : qc_dm_resume(e->devices[outcome->switched].name, w->err);
+		outcome->switched += !ret;
+	}
+	if (ret)
+		take_back(w, outcome->switched);
+	outcome->ret = ret;
+}
+
+int window_edit(const struct window_editing *editing, size_t *switched,
+		const struct window_edit **failed, struct qc_error *err)
+{
+	CLEANUP_FREE struct still *stills = calloc(editing->nb_devices + 1, sizeof(*stills));
+	CLEANUP_FREE char **made = calloc(editing->nb_edits + 1, sizeof(*made));
+	struct edit_work work = { .editing = editing, .stills = stills, .made = made };
+	struct outcome outcome;
+
+	*switched = 0;
+	*failed = NULL;
+	if (!stills || !made)
+		return qc_fail_nomem(err, "qchaind");
+	run(edit_suspended, &work, &outcome);
+	/* Of this process only where there was no child. */
+	for (size_t i = 0; i < editing->nb_devices; i++)
+		free(stills[i].params);
+	for (size_t i = 0; i < editing->nb_edits; i++)
+		free(made[i]);
+	*switched = outcome.switched;
+	*failed = outcome.failed;
 	if (outcome.ret)
 		*err = outcome.err;
 	return outcome.ret;

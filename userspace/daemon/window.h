@@ -49,4 +49,39 @@ struct window_resize {
  */
 int window_resize(const struct window_resize *resize, struct qc_error *err);
 
+/* An internal snapshot that is made or deleted. */
+struct window_edit {
+	struct qc_store *store;		/* of the qcow2 image, open for writing */
+	int device;			/* in devices: it shows the image now; -1: none does */
+	const char *create;		/* the name of a new one; NULL: delete */
+	u32 date_sec, date_nsec;
+	const char *delete_id, *delete_name;
+};
+
+/* A device that stands still meanwhile, and the table that it gets. */
+struct window_device {
+	const char *name;
+	bool released;			/* an edit is about its top image */
+	bool read_only;
+	u64 sectors;
+	const char *params;		/* with fd:N */
+	bool relayered;			/* the table is not of the layers that it has now */
+};
+
+struct window_editing {
+	const struct window_device *devices;
+	const struct window_edit *edits;	/* done in this order */
+	size_t nb_devices, nb_edits;
+	bool stopped;			/* devices are suspended, and stay so, with tables loaded */
+};
+
+/*
+ * window_edit - make and delete internal snapshots and put tables to use, at one point in time.
+ * @switched: gets how many of the devices, from the first on, have their new table.
+ * @failed: gets the edit that has failed, or NULL.
+ * On failure what was made is deleted again, but for that of the devices that were switched.
+ */
+int window_edit(const struct window_editing *editing, size_t *switched,
+		const struct window_edit **failed, struct qc_error *err);
+
 #endif /* QCHAIN_WINDOW_H */
