@@ -71,6 +71,20 @@ snapshot_blkdev x c.qcow2 qcow2 y
 snapshot_blkdev -n x nothing.qcow2
 snapshot_blkdev x c.qcow2 nothing
 snapshot_blkdev x nothing/c.qcow2
+snapshot_blkdev_internal
+snapshot_blkdev_internal x
+snapshot_blkdev_internal nothing a
+snapshot_blkdev_internal x ""
+snapshot_blkdev_internal x a b
+snapshot_blkdev_internal x "a b"
+snapshot_blkdev_internal x "a b"
+snapshot_delete_blkdev_internal
+snapshot_delete_blkdev_internal x
+snapshot_delete_blkdev_internal nothing a
+snapshot_delete_blkdev_internal x a
+snapshot_delete_blkdev_internal x "a b" 2
+snapshot_delete_blkdev_internal x "a b" 1 2
+snapshot_delete_blkdev_internal x "a b" 1
 commit
 commit nothing
 commit ""
@@ -122,9 +136,9 @@ def like_qemu():
     if not shutil.which(QEMU):
         return f'there is no {QEMU}'
     with tempfile.TemporaryDirectory() as directory:
-        images(directory)
         answers = []
         for start in (Daemon, qemu):
+            images(directory)
             with start(cwd=directory) as d, d.client() as c:
                 add_node(c)
                 answers.append([(line, comparable(hmp(c, line))) for line in LINES])
