@@ -5,6 +5,7 @@
 #endif
 #include <errno.h>
 #include <fcntl.h>
+#include <signal.h>
 #include <stdio.h>
 #include <sys/file.h>
 #include <sys/stat.h>
@@ -587,6 +588,18 @@ static int make_directory(struct qmp_error *error)
 	return 0;
 }
 
+/*
+ * Is the daemon gone that took the lock?  Then it is a child of it that has the lock, which will
+ * end: an image that is edited takes its time.
+ */
+static bool only_child_left(int fd)
+{
+	char text[16] = "";
+	long pid = pread(fd, text, sizeof(text) - 1, 0) > 0 ? strtol(text, NULL, 10) : 0;
+
+	return pid > 0 && kill(pid, 0) < 0 && errno == ESRCH;
+}
+
 /* Held until the process ends, and its children that change devices have ended. */
 static int take_lock(struct qmp_error *error)
 {
@@ -600,7 +613,7 @@ static int take_lock(struct qmp_error *error)
 	if (fd < 0)
 		return qmp_fail(error, "%s: cannot open: %s", path, strerror(errno));
 	for (int i = 0; flock(fd, LOCK_EX | LOCK_NB) < 0; i++) {
-		if (errno != EWOULDBLOCK || i == LOCK_TRIES) {
+		if (errno != EWOULDBLOCK || (i >= LOCK_TRIES && !only_child_left(fd))) {
 			close(fd);
 			return qmp_fail(error,
 					"%s: another qchaind runs with it; stop that, or set QCHAIN_STATE to another file",
@@ -608,6 +621,8 @@ static int take_lock(struct qmp_error *error)
 		}
 		nanosleep(&pause, NULL);
 	}
+	if (ftruncate(fd, 0) < 0 || dprintf(fd, "%d\n", getpid()) < 0)
+		log_line(LOG_DEBUG, "%s: %s", path, strerror(errno));
 	return 0;
 }
 
