@@ -125,6 +125,15 @@ trees() {
 		([.layers[]."read-only"] == [false, true, true]) and
 		(.layers[2]."actual-size" > 8000000) and .layers[1]."cluster-size" == 65536 and
 		(.jobs | length == 1 and .[0].id == "j" and .[0].speed == 65536))'
+	# Names come from clients, and do not speak to the terminal.
+	qemu-img create -q -f qcow2 $'x\e[31m\n.qcow2' 16M
+	execute blockdev-add '{"driver": "qcow2", "node-name": "node-X", "read-only": true,
+		"file": {"driver": "file", "filename": "'"$dir"'/x\u001b[31m\n.qcow2"}}' | is '. == {}'
+	execute block-export-add '{"type": "dm", "id": "x", "name": "qcx", "node-name": "node-X"}' |
+		is '. == {}'
+	qchain tree x | grep -F " $dir/x?[31m?.qcow2  qcow2 ro  16 MiB"
+	qchain tree qcx | grep -F "x?[31m?.qcow2  qcow2 ro  16 MiB"
+	execute block-export-del '{"id": "x"}' | is '. == {}'
 	# A device by its own name is what the kernel shows.
 	qchain tree disk1 | head -n 1 | grep "^disk1  rw  16 MiB, .* metadata memory"
 	qchain tree --json disk1 | is '.[0] | .mode == "rw" and (.layers | length == 3)'

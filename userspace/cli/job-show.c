@@ -44,6 +44,7 @@ void job_line(const struct listed_job *job, int width, char *line, size_t room)
 	add(line, room, "%s of %s", qc_human(p->done), qc_human(p->total));
 	if (speed && job->end == JOB_GOES_ON)
 		add(line, room, ", limit %s/s", qc_human(speed));
+	qc_make_printable(line);
 }
 
 struct json_object *job_json(const struct listed_job *job)

@@ -8,15 +8,27 @@
 
 #define MAX_INDENT 12		/* layers; below that a chain goes straight down */
 
+static void print_name(const char *before, const char *name)
+{
+	CLEANUP_FREE char *text = strdup(name);
+
+	if (!text)
+		return;
+	qc_make_printable(text);
+	printf("%s%s", before, text);
+}
+
 void tree_print_layer(const struct tree_layer *layer, size_t depth)
 {
 	bool utf8 = !strcmp(nl_langinfo(CODESET), "UTF-8");
 	size_t indent = depth < MAX_INDENT ? depth : MAX_INDENT;
 
-	printf("%*s%s %s  %s %s", (int)(indent * 3), "", utf8 ? "└─" : "`-", layer->filename,
-	       layer->format, layer->writable ? "rw" : "ro");
+	printf("%*s%s", (int)(indent * 3), "", utf8 ? "└─" : "`-");
+	print_name(" ", layer->filename);
+	print_name("  ", layer->format);
+	fputs(layer->writable ? " rw" : " ro", stdout);
 	if (layer->data)
-		printf("  data in %s", layer->data);
+		print_name("  data in ", layer->data);
 	if (!layer->opened) {
 		puts("  (cannot be opened)");
 		return;
@@ -27,7 +39,7 @@ void tree_print_layer(const struct tree_layer *layer, size_t depth)
 	if (layer->cluster_size)
 		printf(", clusters of %s", qc_human(layer->cluster_size));
 	if (layer->node)
-		printf("  %s", layer->node);
+		print_name("  ", layer->node);
 	putchar('\n');
 }
 

@@ -6,6 +6,7 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "error.h"
 #include "log.h"
 #include "qapi.h"
 #include "util.h"
@@ -45,9 +46,7 @@ void log_line(int level, const char *fmt, ...)
 	va_start(args, fmt);
 	vsnprintf(text, sizeof(text), fmt, args);
 	va_end(args);
-	for (char *c = text; *c; c++)
-		if ((unsigned char)*c < ' ' || *c == 0x7f)
-			*c = '?';
+	qc_make_printable(text);
 	/* The journal knows a level by its number in front. */
 	if (getenv("JOURNAL_STREAM"))
 		len = snprintf(line, sizeof(line), "<%d>%s\n", level, text);

@@ -6,8 +6,7 @@
 
 #include "error.h"
 
-/* Names of all kinds come from images: they shall neither end the line nor speak to a terminal. */
-static void make_printable(char *text)
+void qc_make_printable(char *text)
 {
 	for (; *text; text++)
 		if ((unsigned char)*text < ' ' || *text == 0x7f)
@@ -30,7 +29,7 @@ int qc_fail(struct qc_error *err, int code, const char *object, const char *reme
 	if (snprintf(err->text, sizeof(err->text), "%s: %s%s%s", object, cause,
 		     remedy ? "; " : "", remedy ? remedy : "") >= (int)sizeof(err->text))
 		memcpy(err->text + sizeof(err->text) - 4, "...", 4);
-	make_printable(err->text);
+	qc_make_printable(err->text);
 	return -code;
 }
 

@@ -33,4 +33,10 @@ int qc_fail_errno(struct qc_error *err, int code, const char *object, const char
 /* The same for a failed allocation. */
 int qc_fail_nomem(struct qc_error *err, const char *object);
 
+/*
+ * Have '?' for control characters: names of all kinds come from images, and shall neither end a
+ * line nor speak to a terminal.
+ */
+void qc_make_printable(char *text);
+
 #endif /* QCHAIN_ERROR_H */
