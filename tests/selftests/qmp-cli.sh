@@ -12,12 +12,8 @@
 command -v script > /dev/null || skip_all "script is not installed"
 export QCHAIN_SOCKET=$sock
 
-# a.qcow2 in an empty directory, as the export vm1 with the device disk1.
-start_vm1() {
-	fresh_dir tmpfs
-	cd "$dir"
-	qemu-img create -q -f qcow2 a.qcow2 16M
-	qemu-io -c "write -P 1 0 8M" a.qcow2 > /dev/null
+# The export vm1 with the device disk1; by another daemon again.
+launch_vm1() {
 	# The daemon is somewhere else than its clients.
 	(cd / && exec qchaind --chardev "socket,id=m,path=$sock,server=on,wait=off" \
 		--monitor chardev=m --blockdev \
@@ -26,6 +22,15 @@ start_vm1() {
 		2>> "$scratch/daemon.log") &
 	daemon=$!
 	daemon_ready
+}
+
+# a.qcow2 in an empty directory.
+start_vm1() {
+	fresh_dir tmpfs
+	cd "$dir"
+	qemu-img create -q -f qcow2 a.qcow2 16M
+	qemu-io -c "write -P 1 0 8M" a.qcow2 > /dev/null
+	launch_vm1
 }
 
 fill() {
@@ -273,6 +278,46 @@ interrupted() {
 	dmsetup message disk1 0 job_cancel vm1
 }
 
+# A job goes on without the daemon, and so does who waits for it.
+next_daemon() {
+	local waiting status=0
+
+	start_chain
+	qchain stream vm1 --base a.qcow2 --speed 64K --wait 2> "$scratch/err" &
+	waiting=$!
+	wait_for 10 job_is '.status == "running"'
+	kill -9 $daemon
+	launch_vm1
+	job_is '.status == "running"'
+	kill -0 $waiting
+	qchain qmp block-job-set-speed device=vm1 speed=0 > /dev/null
+	wait $waiting || status=$?
+	[ $status = 0 ] || { echo "# status $status"; cat "$scratch/err"; return 1; }
+	[ ! -s "$scratch/err" ]
+	# One that is to become ready, and one that fails by and by.
+	qchain commit vm1 --speed 64K --wait 2> "$scratch/err" &
+	waiting=$!
+	wait_for 10 job_is '.status == "running"'
+	kill -9 $daemon
+	launch_vm1
+	qchain qmp block-job-set-speed device=vm1 speed=0 > /dev/null
+	wait $waiting || status=$?
+	[ $status = 0 ] || { echo "# status $status"; cat "$scratch/err"; return 1; }
+	[ "$(layers_of disk1)" = a.qcow2 ]
+	qchain snapshot vm1 d.qcow2
+	fill 3 4M 2M
+	qchain stream vm1 --speed 64K --wait 2> "$scratch/err" &
+	waiting=$!
+	wait_for 10 job_is '.status == "running"'
+	kill -9 $daemon
+	launch_vm1
+	qchain qmp block-job-cancel device=vm1 > /dev/null
+	wait $waiting || status=$?
+	[ $status = 3 ]
+	grep -Fx "qchain: vm1: the job was cancelled" "$scratch/err"
+	ends_with d.qcow2 a.qcow2
+}
+
 terminal() {
 	start_chain
 	TERM=xterm script -qec "qchain stream vm1 --wait --base a.qcow2 --speed 4M" /dev/null \
@@ -309,7 +354,7 @@ errors() {
 	clean b.qcow2
 }
 
-plan 8
+plan 9
 modprobe dm-flakey || skip_all "there is no dm-flakey"
 bad_disk bad-base 32
 try_daemon "snapshot" snapshots
@@ -318,6 +363,7 @@ try_daemon "jobs: once, as lines, as JSON, on a terminal" shown
 try_daemon "a job that ends at once is waited for" at_once
 try_daemon "commit, in one and in two steps" commits
 try_daemon "interrupted, cancelled, and a daemon that is killed" interrupted
+try_daemon "a daemon that is killed, and the next one" next_daemon
 try_daemon "a bar on a terminal" terminal
 try_daemon "errors below" errors
 tail -n 20 "$scratch/daemon.log" | sed 's/^/# /'

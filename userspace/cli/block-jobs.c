@@ -92,8 +92,12 @@ static int exit_code(struct follow *f, struct qc_error *err)
 		return qc_fail(err, EIO, f->id, "the chain has the layers that it had",
 			       "the job failed: %s", listed_job_error(job));
 	default:
-		return qc_fail(err, EIO, f->id, "see: qchain tree",
-			       "nobody told how the job ended");
+		if (!f->other_daemon)
+			return qc_fail(err, EIO, f->id, "see: qchain tree",
+				       "nobody told how the job ended");
+		cli_warn(f->id, "the job ended while there was no daemon to tell how; "
+			 "see: qchain tree");
+		return CLI_JOB_GOES_ON;
 	}
 }
 
@@ -169,17 +173,16 @@ static int find_commit(struct follow *f, const struct cli_call *call, struct qc_
 static int run(const char *command, const struct cli_call *call, struct qc_error *err)
 {
 	bool complete = call->values[COMMIT_COMPLETE], wait = call->values[OPT_WAIT];
-	CLEANUP_CLIENT struct client *client = NULL;
 	CLEANUP_FD int signals = -1;
 	struct follow f = {
 		.id = call->values[OPT_JOB] ? call->values[OPT_JOB] : call->arguments[0],
 		.complete = true,
+		.path = client_path(call->values[OPT_SOCKET]),
 	};
 	int ret;
 
 	TAILQ_INIT(&f.jobs);
-	ret = client_connect(client_path(call->values[OPT_SOCKET]), &client, err);
-	f.client = client;
+	ret = client_connect(f.path, &f.client, err);
 	if (!ret && wait)
 		ret = catch_signals(&signals, err);
 	f.signals = signals;
@@ -190,6 +193,7 @@ static int run(const char *command, const struct cli_call *call, struct qc_error
 	else if (!ret && complete)
 		ret = follow_complete(&f, err);
 	jobs_free(&f.jobs);
+	client_close(f.client);
 	return ret;
 }
 

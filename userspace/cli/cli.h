@@ -23,7 +23,7 @@ enum cli_exit {
 	CLI_CHECK_LEAKS = 3,
 	/* stream and commit with --wait only */
 	CLI_JOB_CANCELLED = 3,
-	CLI_JOB_GOES_ON = 4,		/* for all that is known */
+	CLI_JOB_GOES_ON = 4,		/* for all that is known, or nothing is */
 };
 
 #define CLI_MAX_OPTIONS 16

@@ -7,6 +7,8 @@
 #include "qapi.h"
 
 #define LOOK_MS 500		/* how often numbers are asked for; all else is told by events */
+#define CONNECT_MS 100		/* between attempts to reach the next daemon */
+#define CONNECT_TRIES 100
 
 /* Take in what has come. */
 static int hear(struct follow *f, struct qc_error *err)
@@ -111,17 +113,51 @@ static int look(struct follow *f, struct qc_error *err)
 	return has_ended(f);
 }
 
+static bool is_gone(int ret)
+{
+	return ret == -EPIPE || ret == -ECONNRESET;
+}
+
+/* With the next daemon, which has the jobs of the last one.  Returns 1 when a signal came. */
+static int go_on(struct follow *f, struct qc_error *err)
+{
+	struct pollfd signals = { .fd = f->signals, .events = POLLIN };
+
+	for (int i = 0; i < CONNECT_TRIES; i++) {
+		struct client *client;
+		int ret;
+
+		if (poll(&signals, 1, CONNECT_MS) > 0)
+			return 1;
+		if (client_connect(f->path, &client, NULL) < 0)
+			continue;
+		client_close(f->client);
+		f->client = client;
+		f->other_daemon = true;
+		ret = jobs_query(&f->jobs, client, err);
+		if (!is_gone(ret))
+			return ret;
+	}
+	return qc_fail(err, EPIPE, f->path, NULL, "the daemon is gone");
+}
+
 int follow(struct follow *f, struct qc_error *err)
 {
-	struct pollfd fds[] = {
-		{ .fd = client_fd(f->client), .events = POLLIN },
-		{ .fd = f->signals, .events = POLLIN },
-	};
 	int timeout = f->screen.how == JOB_SHOW_NOTHING ? -1 : LOOK_MS;
 
 	for (;;) {
+		struct pollfd fds[] = {
+			{ .fd = client_fd(f->client), .events = POLLIN },
+			{ .fd = f->signals, .events = POLLIN },
+		};
 		int ret = look(f, err);
 
+		if (is_gone(ret) && f->path) {
+			ret = go_on(f, err);
+			if (ret)
+				return ret < 0 ? ret : FOLLOW_INTERRUPTED;
+			continue;
+		}
 		if (ret)
 			return ret < 0 ? ret : FOLLOW_ENDED;
 		if (poll(fds, ARRAY_SIZE(fds), timeout) < 0 && errno != EINTR)

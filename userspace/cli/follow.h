@@ -13,6 +13,8 @@ struct follow {
 	int signals;			/* a signalfd that ends it, or -1 */
 	struct job_screen screen;
 	bool told;			/* that @id waits after an error */
+	const char *path;		/* of the socket, to go on with the next daemon; or NULL */
+	bool other_daemon;		/* it is another one than at the start */
 };
 
 enum follow_end {
@@ -24,7 +26,9 @@ enum follow_end {
  * follow - show jobs, and hear of them, until they have ended.  One that waits to be dismissed
  * has; of @id, when it waits after an error, a line on standard error tells.  Nothing is missed
  * that happened since the client was connected if jobs_event() heard it in what was called
- * meanwhile.  Returns an end, or a negative errno: -EPIPE when the daemon is gone.
+ * meanwhile.  When the daemon is gone and another one comes within seconds, @client is a connection
+ * to that, and what it does not have any more has ended unheard.
+ * Returns an end, or a negative errno: -EPIPE or -ECONNRESET when the daemon is gone.
  */
 int follow(struct follow *f, struct qc_error *err);
 
