@@ -66,6 +66,26 @@ void judge_open(struct judge *judge, const char *dir)
 	image = judge->inner ? "image" : "disk";
 }
 
+/* The images of a chain as files. */
+static void extract_layers(const struct judge *judge)
+{
+	size_t bytes = judge->slice * SECTOR_SIZE;
+	uint64_t size;
+	const uint8_t *disk = map_file("disk", &size);
+	unsigned int i;
+	int fd;
+
+	if (size < judge->nr_layers * bytes)
+		errx(1, "the disk is too small for %u images", judge->nr_layers);
+	for (i = 0; i < judge->nr_layers; i++) {
+		fd = open(judge->layers[i], O_WRONLY | O_CREAT, 0666);
+		if (fd < 0 || write(fd, disk + i * bytes, bytes) != (ssize_t)bytes)
+			err(1, "%s", judge->layers[i]);
+		close(fd);
+	}
+	unmap_file(disk, size);
+}
+
 /* The file system on a raw disk replays its journal, as in a mount, and then must be clean. */
 static bool recover(const char *disk, FILE *out)
 {
@@ -98,9 +118,9 @@ static bool read_image(const char *from, const char *to, const char *snapshot, F
 	return !status || fail(out, "qemu-img convert", status);
 }
 
-static bool consistent(struct judge *judge, FILE *out)
+static bool consistent(struct judge *judge, const char *name, FILE *out)
 {
-	int status = shell("qemu-img check -f qcow2 %s", image);
+	int status = shell("qemu-img check -f qcow2 %s", name);
 	unsigned long leaks = 0;
 	char line[300];
 	FILE *file;
@@ -109,7 +129,7 @@ static bool consistent(struct judge *judge, FILE *out)
 		return fail(out, "qemu-img check", status);
 	file = fopen(OUTPUT, "r");
 	while (file && fgets(line, sizeof(line), file))
-		if (sscanf(line, "%lu leaked clusters", &leaks) == 1)
+		if (strstr(line, " leaked clusters") && sscanf(line, "%lu", &leaks) == 1)
 			break;
 	if (file)
 		fclose(file);
@@ -215,12 +235,16 @@ static bool read_all(const struct judge *judge, FILE *out)
 
 uint8_t *judge_content(const struct judge *judge, uint64_t *size, FILE *out)
 {
+	if (judge->nr_layers) {
+		extract_layers(judge);
+		image = judge->tops;
+	}
 	return read_all(judge, out) ? load_content(judge, size, out) : NULL;
 }
 
-bool judge_disk(struct judge *judge, const struct rule *rule, bool repair, FILE *out)
+static bool judge_image(struct judge *judge, const struct rule *rule, bool repair, FILE *out)
 {
-	if (!read_all(judge, out) || !consistent(judge, out))
+	if (!read_all(judge, out) || !consistent(judge, image, out))
 		return false;
 	if (repair && !repair_copy(judge, out))
 		return false;
@@ -229,4 +253,32 @@ bool judge_disk(struct judge *judge, const struct rule *rule, bool repair, FILE 
 	      same_content("snapshot", judge->snapshot_raw, "content of the snapshot", out)))
 		return false;
 	return obeys_rule(judge, rule, out);
+}
+
+/* Any of the tops will do. */
+static bool judge_tops(struct judge *judge, const struct rule *rule, bool repair, FILE *out)
+{
+	char *names = strdup(judge->tops), *rest = names, *name;
+	bool good = false;
+
+	while (!good && (name = strsep(&rest, ","))) {
+		image = name;
+		fprintf(out, "read from %s:\n", name);
+		good = judge_image(judge, rule, repair, out);
+	}
+	free(names);
+	return good;
+}
+
+bool judge_disk(struct judge *judge, const struct rule *rule, bool repair, FILE *out)
+{
+	unsigned int i;
+
+	if (!judge->nr_layers)
+		return judge_image(judge, rule, repair, out);
+	extract_layers(judge);
+	for (i = 0; i < judge->nr_layers; i++)
+		if (!consistent(judge, judge->layers[i], out))
+			return false;
+	return judge_tops(judge, rule, repair, out);
 }

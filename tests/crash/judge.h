@@ -14,7 +14,18 @@
 
 #include "rule.h"
 
+#define JUDGE_MAX_LAYERS 8
+
 struct judge {
+	/*
+	 * Images that lie one behind another on the disk, each in @slice sectors, and back each
+	 * other as their headers say, by their names here; none: one image is all there is.
+	 */
+	const char *layers[JUDGE_MAX_LAYERS];
+	unsigned int nr_layers;
+	uint64_t slice;
+	const char *tops;	/* which of them what is asked for may be read from: "a", "a,b" */
+
 	const char *inner;	/* the image is this file of an ext4 file system on the disk */
 	const char *snapshot;	/* an internal snapshot, and what it must read as, a raw file */
 	const char *snapshot_raw;
@@ -36,8 +47,8 @@ void judge_open(struct judge *judge, const char *dir);
 uint8_t *judge_content(const struct judge *judge, uint64_t *size, FILE *out);
 
 /*
- * The image opens, is not corrupt, and reads as the rule says; and, with @repair, a repaired copy
- * is clean and reads the same.  Explains to @out what is not so.
+ * The image opens (of several, one of the tops), none is corrupt, and it reads as the rule says;
+ * and, with @repair, a repaired copy is clean and reads the same.  Explains to @out what is not so.
  */
 bool judge_disk(struct judge *judge, const struct rule *rule, bool repair, FILE *out);
 

@@ -68,6 +68,8 @@ void log_read(struct log *log, const char *path)
 		entry->discard = flags & LOG_DISCARD;
 		if (flags & LOG_MARK) {
 			entry->mark = strtoull((const char *)(header + 1), NULL, 10);
+			if (!entry->mark)
+				entry->note = (const char *)(header + 1);
 		} else if (entry->count && !entry->discard) {
 			if ((size - pos) / SECTOR_SIZE < entry->count)
 				errx(1, "%s is cut off", path);

@@ -16,7 +16,8 @@ struct log_entry {
 	uint64_t sector;	/* of 512 bytes, as is count */
 	uint64_t count;
 	bool flush, fua, discard;
-	uint64_t mark;		/* its number, 0: no mark */
+	uint64_t mark;		/* its number, 0: no mark of a journal */
+	const char *note;	/* a mark of another kind, or NULL */
 	const uint8_t *data;	/* NULL: none (discard, flush, mark) */
 };
 

@@ -49,6 +49,32 @@ file_on_disk() {
 	rm -r tree
 }
 
+# The disk with the layers of a chain in pieces of the same size, each with data that tell them
+# apart, and another disk's sectors behind each.
+chain_on_disk() {
+	local name below='' nr=0 seed=$seed slice
+
+	slice=$(slice_sectors)
+	fill disk $((seed + 1)) 0 $((disk_size * 2048))
+	for name in $layers; do
+		if [ -z "$below" ]; then
+			fill_source source
+			qemu-img convert -f raw -O qcow2 -o "$create_options" -c source "$name"
+			rm source
+		else
+			"${create[@]}" -b "$below" -F qcow2 "$name"
+			own_clusters "$name" "$nr"
+			own_clusters "$name" $((nr + 2))
+		fi
+		dd if="$name" of=disk conv=notrunc bs=64K seek=$((nr * slice / 128)) status=none
+		below=$name
+		nr=$((nr + 1))
+		seed=$((seed + 100))
+	done
+	# shellcheck disable=SC2086	# names are words
+	rm $layers
+}
+
 # The disk with the image at its beginning, and another disk's sectors behind it.
 image_on_disk() {
 	fill disk $((seed + 1)) 0 $((disk_size * 2048))
@@ -86,6 +112,10 @@ prepare() {
 		qemu-img convert -f raw -O qcow2 source base.qcow2
 		"${create[@]}" -b base.qcow2 -F qcow2 top.qcow2
 		rm source
+		;;
+	chain)
+		chain_on_disk
+		return
 		;;
 	esac
 	[ "$image" != mixed ] ||

@@ -50,7 +50,7 @@ struct point {
 };
 
 static struct {
-	const char *log, *journal, *dir;
+	const char *log, *journal, *dir, *layers;
 	uint64_t seed, disk;
 	uint64_t points, only;
 	uint64_t repair_every, lying;
@@ -61,6 +61,7 @@ static struct {
 static struct judge judge = { .qchain = "qchain" };
 static struct log log_;
 static size_t *flushes, nr_flushes;	/* indices in the log */
+static size_t *headers, nr_headers;	/* of writes to an image's first sector */
 static bool *lost;			/* --lose: entries that the disk dropped */
 
 static uint8_t *disk, *stable;
@@ -89,6 +90,11 @@ static size_t after_marks(size_t cut)
 	return cut;
 }
 
+static bool is_header(const struct log_entry *entry)
+{
+	return entry->data && !(judge.slice ? entry->sector % judge.slice : entry->sector);
+}
+
 /* Cuts that are of interest: after flushes and FUA writes, and around writes of the header. */
 static size_t *find_barriers(size_t *count)
 {
@@ -100,7 +106,7 @@ static size_t *find_barriers(size_t *count)
 	*count = 0;
 	for (i = 0; i < log_.count; i++) {
 		const struct log_entry *entry = &log_.entries[i];
-		bool header = entry->data && !entry->sector;
+		bool header = is_header(entry);
 
 		if (header)
 			barriers[(*count)++] = i;
@@ -110,11 +116,20 @@ static size_t *find_barriers(size_t *count)
 	return barriers;
 }
 
-/* Anywhere: each write is as likely as the others, or each pair of flushes is. */
-static size_t choose_cut(uint64_t *state)
+/*
+ * Anywhere: each write is as likely as the others, or each pair of flushes is; but where there are
+ * several images every fourth one is around a header, which says what they are backed by.
+ */
+static size_t choose_cut(uint64_t *state, enum point_kind *kind)
 {
 	size_t n, from, end;
 
+	if (judge.slice && nr_headers && !(random_next(state) % 4)) {
+		if (random_next(state) & 1)
+			*kind = POINT_TORN;
+		n = headers[random_next(state) % nr_headers] + random_next(state) % 3;
+		return after_marks(n < log_.count ? n : log_.count);
+	}
 	if (!nr_flushes || (random_next(state) & 1))
 		return after_marks(random_next(state) % (log_.count + 1));
 	n = random_next(state) % nr_flushes;
@@ -150,7 +165,7 @@ static struct point *choose_points(uint64_t *state)
 			points[n].cut = barriers[n * nr_barriers / at_barriers];
 		} else {
 			points[n].kind = choose_kind(state);
-			points[n].cut = choose_cut(state);
+			points[n].cut = choose_cut(state, &points[n].kind);
 		}
 	}
 	free(barriers);
@@ -217,6 +232,15 @@ static void make_stable(size_t end)
 		apply_all(stable, applied);
 		apply_all(disk, applied);
 	}
+}
+
+/* Which images may be the top one: what the last note before @cut says. */
+static const char *tops_at(size_t cut)
+{
+	while (cut--)
+		if (log_.entries[cut].note)
+			return log_.entries[cut].note;
+	return judge.layers[judge.nr_layers - 1];
 }
 
 /* The last mark before @cut. */
@@ -336,6 +360,8 @@ static unsigned int replay(const struct point *points, struct rule *rule)
 			err(1, "no memory");
 		make_point(&points[n], &state);
 		rule_advance(rule, mark_before(points[n].cut));
+		if (judge.nr_layers)
+			judge.tops = tops_at(points[n].cut);
 		if (!judge_disk(&judge, rule, judged % opt.repair_every == 0, out)) {
 			fclose(out);
 			if (failed++ < TOLD_MAX)
@@ -352,6 +378,16 @@ static unsigned int replay(const struct point *points, struct rule *rule)
 	return failed;
 }
 
+/* Words, the base first. */
+static void parse_layers(char *words)
+{
+	char *word;
+
+	while ((word = strsep(&words, " ")) && judge.nr_layers < JUDGE_MAX_LAYERS)
+		judge.layers[judge.nr_layers++] = word;
+	judge.tops = judge.layers[judge.nr_layers - 1];
+}
+
 static void parse(int argc, char **argv)
 {
 	const struct option_to options[] = {
@@ -366,6 +402,8 @@ static void parse(int argc, char **argv)
 		{ "lying", .number = &opt.lying },
 		{ "whole", .number = &opt.whole },
 		{ "lose", .flag = &opt.lose },
+		{ "layers", .string = &opt.layers },
+		{ "slice", .number = &judge.slice },
 		{ "inner", .string = &judge.inner },
 		{ "snapshot", .string = &judge.snapshot },
 		{ "snapshot-raw", .string = &judge.snapshot_raw },
@@ -375,8 +413,11 @@ static void parse(int argc, char **argv)
 	};
 	int first = options_parse(argc, argv, options);
 
+	if (opt.layers)
+		parse_layers(strdup(opt.layers));
 	if (first != argc || !opt.log || !opt.journal || !opt.dir || !opt.points || !opt.whole ||
-	    !opt.repair_every || !judge.snapshot != !judge.snapshot_raw)
+	    !opt.repair_every || !judge.snapshot != !judge.snapshot_raw ||
+	    !judge.slice != !judge.nr_layers)
 		errx(2, "usage: replay --log FILE --journal FILE --dir DIR --disk N [OPTION]...");
 }
 
@@ -386,7 +427,8 @@ static void read_log(void)
 
 	log_read(&log_, opt.log);
 	flushes = calloc(log_.count, sizeof(*flushes));
-	if (!flushes)
+	headers = calloc(log_.count, sizeof(*headers));
+	if (!flushes || !headers)
 		err(1, "no memory");
 	for (i = 0; i < log_.count; i++) {
 		const struct log_entry *entry = &log_.entries[i];
@@ -395,6 +437,8 @@ static void read_log(void)
 			errx(1, "the log has a write behind the end of the disk");
 		if (entry->flush)
 			flushes[nr_flushes++] = i;
+		if (is_header(entry))
+			headers[nr_headers++] = i;
 	}
 }
 

@@ -30,6 +30,7 @@
 
 static struct {
 	const char *journal, *log;
+	const char *stop;		/* a file: when it is there, no more operations */
 	uint64_t seed;			/* of random choices, and the identity of the disk */
 	uint64_t threads, ops;		/* ops: of all threads together */
 	uint64_t max_sectors;		/* of one write */
@@ -269,7 +270,7 @@ static void *thread_main(void *argument)
 		err(1, "no memory");
 	for (;;) {
 		pthread_mutex_lock(&lock);
-		more = ops_begun < opt.ops;
+		more = ops_begun < opt.ops && !(opt.stop && !access(opt.stop, F_OK));
 		ops_begun += more;
 		pthread_mutex_unlock(&lock);
 		if (!more)
@@ -285,6 +286,7 @@ static int parse(int argc, char **argv)
 	const struct option_to options[] = {
 		{ "journal", .string = &opt.journal },
 		{ "log", .string = &opt.log },
+		{ "stop", .string = &opt.stop },
 		{ "seed", .number = &opt.seed },
 		{ "threads", .number = &opt.threads },
 		{ "ops", .number = &opt.ops },

@@ -6,7 +6,11 @@
 #	size		of the virtual disk, MiB
 #	disk_size	of the disk that the image lies on, MiB
 #	image		what is in it at first: empty; backed (empty over a backing image); mixed
-#			(backed, and own clusters of all kinds, some shared with a snapshot)
+#			(backed, and own clusters of all kinds, some shared with a snapshot); chain
+#			(several images, with own clusters of all kinds)
+#	layers		of a chain: their names, the base first; they share the disk.  No two are of
+#			the same length, so that half a name is none
+#	steps		of a chain: its jobs, and what is between them, as COMMAND {ARGUMENTS} of QMP
 #	memory		the module's metadata_limit_kib
 #	place		disk; file (the image is a file of an ext4 file system on the disk)
 #	program		workload, or files (of an ext4 file system in the image)
@@ -16,14 +20,14 @@
 
 all_workloads="sequential random tiny mixed mixed-v2 mixed-large discard discard-v2 discard-tiny
 	refcounts refcounts-narrow concurrent concurrent-large fua pressure file file-mixed
-	ext4 ext4-file"
+	ext4 ext4-file job-stream job-middle job-commit job-active"
 again_workloads="mixed discard-tiny refcounts concurrent file-mixed ext4"
-short_workloads="mixed discard-tiny refcounts concurrent file ext4"
+short_workloads="mixed discard-tiny refcounts concurrent file ext4 job-middle job-active"
 
 choose_workload() {
 	version=3 cluster=65536 refcount_bits=16 size=8 disk_size=24 image=empty place=disk
 	memory=65536
-	program=workload ops=1200 options=
+	program=workload ops=1200 options= layers='' steps=''
 	case $1 in
 	sequential)
 		what="sequential allocating writes"
@@ -120,11 +124,58 @@ choose_workload() {
 		program=files image=filesystem place=file size=16 disk_size=64 ops=400
 		options="--threads 3 --files 9"
 		;;
+	job-*)
+		image=chain cluster=4096 size=4 ops=8000
+		options="--max-sectors 24 --flush 4 --fua 2 --discard 5 --threads 2"
+		choose_jobs "$1" || return
+		disk_size=$(($(wc -w <<< "$layers") * 12))
+		;;
 	*)
 		echo "no such workload: $1" >&2
 		return 2
 		;;
 	esac
+}
+
+choose_jobs() {
+	case $1 in
+	job-stream)
+		what="streams into the top layer, down to a base, then of everything"
+		layers="a bb ccc"
+		steps='block-stream {"device": "node-ccc", "base-node": "node-a"}
+		block-stream {"device": "node-ccc"}'
+		;;
+	job-middle)
+		what="a stream into an intermediate layer, and its commit"
+		layers="a bb ccc dddd" cluster=65536
+		steps='block-stream {"device": "node-ccc", "base-node": "node-a"}
+		block-commit {"device": "node-dddd", "top-node": "node-ccc", "base-node": "node-a"}'
+		;;
+	job-commit)
+		what="commits of intermediate layers, in version 2"
+		layers="a bb ccc dddd" version=2
+		options="${options/--discard 5/--discard 5 --hints}"
+		steps='block-commit {"device": "node-dddd", "top-node": "node-bb", "base-node": "node-a"}
+		block-commit {"device": "node-dddd", "top-node": "node-ccc", "base-node": "node-a"}'
+		;;
+	job-active)
+		what="commits of the top layer, into one in the middle, then into the base"
+		layers="a bb ccc dddd"
+		steps='block-commit {"device": "node-dddd", "base-node": "node-bb"}
+		blockdev-del {"node-name": "node-dddd"}
+		blockdev-del {"node-name": "node-ccc"}
+		block-commit {"device": "node-bb", "base-node": "node-a"}'
+		;;
+	*)
+		echo "no such workload: $1" >&2
+		return 2
+		;;
+	esac
+}
+
+# What each layer of a chain has of the disk.
+slice_sectors() {
+	echo $((disk_size * 2048 / $(wc -w <<< "$layers")))
 }
 
 # Number of files of a "files" workload, 0 for others.
