@@ -151,6 +151,16 @@ steered() {
 	execute block-job-cancel '{"device": "j"}' | is '. == {}'
 	wait_for 10 status_is j null
 	story j "created running ready BLOCK_JOB_READY ${completed#created running }"
+	# What is stopped does not go on because a job ends.
+	: > "$scratch/events"
+	execute block-commit '{"device": "virtio0", "job-id": "j", "speed": 1}' | is '. == {}'
+	execute stop | is '. == {}'
+	execute block-job-cancel '{"device": "j"}' | is '. == {}'
+	wait_for 10 status_is j null
+	[ "$(dmsetup info -c --noheadings -o suspended virtio0)" = Suspended ]
+	execute cont | is '. == {}'
+	[ "$(dmsetup info -c --noheadings -o suspended,tables_loaded virtio0)" = Active:Live ]
+	dmsetup table virtio0 | fails grep writable
 	ends "d.qcow2 a.qcow2" a.qcow2 b.qcow2 c.qcow2 d.qcow2
 }
 

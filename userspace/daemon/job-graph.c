@@ -75,7 +75,7 @@ static void settle_or_log(struct job *job, struct node *node)
 
 /* --- writing to a backing node ---------------------------------------------------------------- */
 
-/* Have the device use what the graph says now. */
+/* Have the device use what the graph says now; one that is stopped, with cont. */
 static int reload(struct export *export, struct qmp_error *error)
 {
 	const char *const names[] = { export->name };
@@ -86,6 +86,10 @@ static int reload(struct export *export, struct qmp_error *error)
 		return qmp_fail(error, "%s", err.text);
 	if (export_load(export, error))
 		return -1;
+	if (export_stopped) {
+		export->loaded = true;
+		return 0;
+	}
 	return window_switch(names, 1, &err) ? 0 : qmp_fail(error, "%s", err.text);
 }
 
