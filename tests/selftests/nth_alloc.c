@@ -161,24 +161,24 @@ static bool resume(void)
 	return simple(DM_DEVICE_RESUME);
 }
 
-static void must(bool done, const char *what, const char *when)
+static void must(bool done, const char *what, const char *why)
 {
 	if (done)
 		return;
-	printf("# nth_alloc: %s fails %s\n", what, when);
+	printf("# nth_alloc: %s fails: %s\n", what, why);
 	bad = true;
 }
 
 static void have_device(void)
 {
 	if (!exists())
-		must(create(), "create", "without any fault");
+		must(create(), "create", "and no fault was injected");
 }
 
 static void have_none(void)
 {
 	if (exists())
-		must(remove_it(), "remove", "without any fault");
+		must(remove_it(), "remove", "and no fault was injected");
 }
 
 /* Something to be written back: a cluster that was not there yet. */
@@ -191,28 +191,30 @@ static void have_dirty(void)
 	have_device();
 	fd = open(DEVICE, O_RDWR | O_DIRECT | O_CLOEXEC);
 	memset(buf, ++turn, sizeof(buf));
-	must(fd >= 0 && pwrite(fd, buf, sizeof(buf), turn * 65536ULL % (sectors * 512)) ==
-	     sizeof(buf), "write", "without any fault");
+	if (fd < 0)
+		must(false, "open", strerror(errno));
+	else if (pwrite(fd, buf, sizeof(buf), turn * 65536ULL % (sectors * 512)) != sizeof(buf))
+		must(false, "write", strerror(errno));
 	close(fd);
 }
 
 static void have_suspended(void)
 {
 	have_device();
-	must(suspend(), "suspend", "without any fault");
+	must(suspend(), "suspend", "and no fault was injected");
 }
 
 static void have_loaded(void)
 {
 	have_device();
-	must(reload(), "reload", "without any fault");
-	must(suspend(), "suspend", "without any fault");
+	must(reload(), "reload", "and no fault was injected");
+	must(suspend(), "suspend", "and no fault was injected");
 }
 
 static void go_on(void)
 {
 	if (exists())
-		must(resume(), "resume", "without any fault");
+		must(resume(), "resume", "and no fault was injected");
 }
 
 static const struct {
@@ -259,7 +261,7 @@ int main(int argc, char **argv)
 			injected = disarm();
 			failed += !done;
 			if (!injected)
-				must(done, calls[i].name, "without any fault");
+				must(done, calls[i].name, "and no fault was injected");
 			if (calls[i].after)
 				calls[i].after();
 		}
