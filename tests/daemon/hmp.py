@@ -62,6 +62,17 @@ block_job_pause 'x'
 block_job_resume x
 block_job_complete x
 block_job_complete x y
+block_set_io_throttle
+block_set_io_throttle x
+block_set_io_throttle x 0 0 0 0 0
+block_set_io_throttle x 0 0 0 0 0 0
+block_set_io_throttle x 0 0 0 0 0 0 0
+block_set_io_throttle x 0 0 0 0 0 5x
+block_set_io_throttle x 0 0 0 0 0 x
+block_set_io_throttle x 0 0 0 0 0 "5"
+block_set_io_throttle x 0 0 0 0 0 99999999999999999999
+block_set_io_throttle x - 0x5 010 18446744073709551615 0 0 0
+block_set_io_throttle nothing 0 0 0 0 0 0
 snapshot_blkdev
 snapshot_blkdev -n
 snapshot_blkdev -n -n x

@@ -16,6 +16,7 @@ static const struct hmp_command subs[] = {
 static const struct hmp_command table[] = {
 	{ .name = "flags", .arguments = "first:-a,second:-b,device:B?" },
 	{ .name = "nothing|n|?" },
+	{ .name = "numbers", .arguments = "first:l,second:l?" },
 	{ .name = "rest", .arguments = "text:S?" },
 	{ .name = "size", .arguments = "size:o" },
 	{ .name = "sizes", .arguments = "device:B,size:O?,word:s?" },
@@ -154,6 +155,22 @@ static void parse_sizes(void **state)
 			    "{\"device\":\"d\",\"word\":\"2B.qcow2\"}");
 	assert_string_equal(parse("sizes d w 2"),
 			    "sizes: extraneous characters at the end of line\n");
+}
+
+static void parse_numbers(void **state)
+{
+	(void)state;
+	assert_string_equal(parse("numbers 5"), "{\"first\":5}");
+	assert_string_equal(parse("numbers -5\t- +-0x10 "), "{\"first\":-5,\"second\":16}");
+	assert_string_equal(parse("numbers 010 18446744073709551615"),
+			    "{\"first\":8,\"second\":-1}");
+	assert_string_equal(parse("numbers"), "unexpected end of expression\n");
+	assert_string_equal(parse("numbers 5 -"), "unexpected end of expression\n");
+	assert_string_equal(parse("numbers 18446744073709551616"), "number too large\n");
+	assert_string_equal(parse("numbers x"), "invalid char 'x' in expression\n");
+	assert_string_equal(parse("numbers 5x"), "invalid char 'x' in expression\n");
+	assert_string_equal(parse("numbers 5 6x"),
+			    "numbers: extraneous characters at the end of line\n");
 }
 
 /* --- the real table --------------------------------------------------------------------------- */
@@ -301,6 +318,7 @@ int main(void)
 		cmocka_unit_test(parse_words),
 		cmocka_unit_test(parse_flags),
 		cmocka_unit_test(parse_sizes),
+		cmocka_unit_test(parse_numbers),
 		cmocka_unit_test(real_table),
 		cmocka_unit_test(real_lines),
 		cmocka_unit_test(random_lines),

@@ -70,6 +70,8 @@ void export_free(struct export *export)
 	TAILQ_REMOVE(&export_list, export, link);
 	if (export->root.node)
 		node_detach(&export->root);
+	json_object_put(export->cgroups);
+	free(export->group);
 	free(export->id);
 	free(export->name);
 	free(export);

@@ -15,6 +15,9 @@ struct export {
 	bool writable;
 	bool loaded;			/* its device is stopped; cont gives it a new table */
 	struct node_edge root;
+	/* throttle.c */
+	char *group;			/* what was last limited, NULL: nothing was */
+	struct json_object *cgroups;	/* paths of those that may have limits; NULL: none */
 };
 
 TAILQ_HEAD(export_list, export);

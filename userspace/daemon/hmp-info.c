@@ -88,6 +88,22 @@ static void print_image(FILE *out, struct json_object *image)
 		print_specific(out, member(member(image, "format-specific"), "data"));
 }
 
+static void print_limits(FILE *out, struct json_object *node)
+{
+	static const char *const names[] = {
+		"bps", "bps_rd", "bps_wr", "bps_max", "bps_rd_max", "bps_wr_max",
+		"iops", "iops_rd", "iops_wr", "iops_max", "iops_rd_max", "iops_wr_max",
+		"iops_size",
+	};
+
+	if (!qapi_has(node, "group"))
+		return;
+	fprintf(out, "    I/O throttling:  ");
+	for (size_t i = 0; i < ARRAY_SIZE(names); i++)
+		fprintf(out, " %s=%lld", names[i], (long long)qapi_get_int(node, names[i], 0));
+	fprintf(out, " group=%s\n", qapi_get_str(node, "group", ""));
+}
+
 /* @block: of query-block, or NULL for a node alone.  @node: a BlockDeviceInfo. */
 static void print_block(FILE *out, struct json_object *block, struct json_object *node,
 			bool verbose)
@@ -111,6 +127,7 @@ static void print_block(FILE *out, struct json_object *block, struct json_object
 		fprintf(out, "    Backing file:     %s (chain depth: %lld)\n",
 			qapi_get_str(node, "backing_file", ""),
 			(long long)qapi_get_int(node, "backing_file_depth", 0));
+	print_limits(out, node);
 	if (!verbose)
 		return;
 	fprintf(out, "\nImages:\n");

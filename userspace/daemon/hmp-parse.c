@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 /* Words of a line, as the table of a command has them. */
 #include <ctype.h>
+#include <errno.h>
 
 #include "hmp.h"
 #include "util.h"
@@ -152,6 +153,34 @@ static bool read_size(const char **at, int64_t *size)
 	return true;
 }
 
+/* A number with signs, as C has it; what is none is said. */
+static bool read_number(const char **at, int64_t *number, FILE *out)
+{
+	bool negative = false;
+	uint64_t value;
+	char *end;
+
+	for (; **at == '-' || **at == '+'; *at = skip(*at + 1))
+		negative ^= **at == '-';
+	errno = 0;
+	value = strtoull(*at, &end, 0);
+	if (!**at) {
+		fprintf(out, "unexpected end of expression\n");
+		return false;
+	}
+	if (errno == ERANGE) {
+		fprintf(out, "number too large\n");
+		return false;
+	}
+	if (end == *at) {
+		fprintf(out, "invalid char '%c' in expression\n", **at);
+		return false;
+	}
+	*number = negative ? -value : value;
+	*at = end;
+	return true;
+}
+
 /* --- all of a line ---------------------------------------------------------------------------- */
 
 /* Is there a flag that has not been given?  With a @letter: that one; then it is. */
@@ -191,13 +220,17 @@ static int read_field(const struct hmp_command *command, const struct field *fie
 		      const char **line, struct json_object *words, FILE *out)
 {
 	const char *at = *line;
-	int64_t size;
+	int64_t number, size;
 
 	if (!*at && field->optional)
 		return 0;
 	if (field->type == 'S') {
 		qapi_add_str(words, field->name, at);
 		*line += strlen(at);
+	} else if (field->type == 'l') {
+		if (!read_number(line, &number, out))
+			return -1;
+		json_object_object_add(words, field->name, json_object_new_int64(number));
 	} else if (field->type == 'o' || field->type == 'O') {
 		bool good = read_size(&at, &size);
 

@@ -23,6 +23,7 @@ struct hmp_command {
 	 *	-c	a flag, a member that is true; all flags come before the other words
 	 *	B	a device
 	 *	s	a word
+	 *	l	a number
 	 *	o	bytes, in MiB where no unit is given
 	 *	O	the same; what is no size is taken for the next word
 	 *	S	the rest of the line

@@ -9,6 +9,7 @@
 #include "schema-block.h"
 #include "snapshot-info.h"
 #include "table.h"
+#include "throttle.h"
 
 static struct json_object *format_specific(const struct qc_header *h)
 {
@@ -88,10 +89,24 @@ static struct json_object *image_infos(struct node *node, bool flat, u64 *depth)
 	return info;
 }
 
-static struct json_object *device_info(struct node *node, bool flat)
+/* @export: NULL: of a node that is no device. */
+static void add_limits(struct json_object *info, const struct export *export)
 {
-	static const char *const limits[] = { "bps", "bps_rd", "bps_wr", "iops", "iops_rd",
-					      "iops_wr" };
+	struct cgroup_limits limits = { 0 };
+
+	if (export && throttle_get(export, &limits))
+		qapi_add_str(info, "group", export->group ? export->group : "/");
+	/* There are none of reads and writes together. */
+	qapi_add_int(info, "bps", 0);
+	qapi_add_int(info, "bps_rd", limits.bps_rd);
+	qapi_add_int(info, "bps_wr", limits.bps_wr);
+	qapi_add_int(info, "iops", 0);
+	qapi_add_int(info, "iops_rd", limits.iops_rd);
+	qapi_add_int(info, "iops_wr", limits.iops_wr);
+}
+
+static struct json_object *device_info(struct node *node, const struct export *export, bool flat)
+{
 	struct json_object *info = json_object_new_object();
 	struct json_object *cache = json_object_new_object();
 	struct json_object *image;
@@ -107,8 +122,7 @@ static struct json_object *device_info(struct node *node, bool flat)
 	qapi_add_int(info, "backing_file_depth", depth);
 	qapi_add_bool(info, "encrypted", false);
 	qapi_add_str(info, "detect_zeroes", "off");
-	for (size_t i = 0; i < ARRAY_SIZE(limits); i++)
-		qapi_add_int(info, limits[i], 0);
+	add_limits(info, export);
 	json_object_object_add(info, "image", image);
 	qapi_add_bool(cache, "writeback", true);
 	qapi_add_bool(cache, "direct", node->direct);
@@ -116,6 +130,17 @@ static struct json_object *device_info(struct node *node, bool flat)
 	json_object_object_add(info, "cache", cache);
 	qapi_add_int(info, "write_threshold", 0);
 	return info;
+}
+
+/* The device that the node is, or the first of several that has limits. */
+static const struct export *limited_export(const struct node *node)
+{
+	const struct export *export;
+
+	TAILQ_FOREACH(export, &export_list, link)
+		if (export->root.node == node && export->cgroups)
+			break;
+	return export;
 }
 
 static int run_nodes(struct qmp_session *session, struct json_object *arguments,
@@ -128,7 +153,7 @@ static int run_nodes(struct qmp_session *session, struct json_object *arguments,
 	(void)error;
 	*result = json_object_new_array();
 	TAILQ_FOREACH_REVERSE(node, &node_list, node_list, link)
-		json_object_array_add(*result, device_info(node, flat));
+		json_object_array_add(*result, device_info(node, limited_export(node), flat));
 	return 0;
 }
 
@@ -162,7 +187,8 @@ static int run_block(struct qmp_session *session, struct json_object *arguments,
 		qapi_add_str(info, "type", "unknown");
 		qapi_add_bool(info, "removable", false);
 		qapi_add_bool(info, "locked", false);
-		json_object_object_add(info, "inserted", device_info(export->root.node, false));
+		json_object_object_add(info, "inserted",
+				       device_info(export->root.node, export, false));
 		qapi_add_str(info, "io-status", io_status(export));
 		json_object_array_add(*result, info);
 	}

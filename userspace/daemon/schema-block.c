@@ -126,6 +126,32 @@ const struct qapi_type schema_block_resize =
 	       OPTIONAL("node-name", qapi_str),
 	       MEMBER("size", qapi_int));
 
+const struct qapi_type schema_io_throttle =
+	OBJECT("BlockIOThrottle",
+	       { .name = "device", .type = &qapi_str, .optional = true,
+		 .features = FEATURES("deprecated") },
+	       OPTIONAL("id", qapi_str),
+	       MEMBER("bps", qapi_int),
+	       MEMBER("bps_rd", qapi_int),
+	       MEMBER("bps_wr", qapi_int),
+	       MEMBER("iops", qapi_int),
+	       MEMBER("iops_rd", qapi_int),
+	       MEMBER("iops_wr", qapi_int),
+	       OPTIONAL("bps_max", qapi_int),
+	       OPTIONAL("bps_rd_max", qapi_int),
+	       OPTIONAL("bps_wr_max", qapi_int),
+	       OPTIONAL("iops_max", qapi_int),
+	       OPTIONAL("iops_rd_max", qapi_int),
+	       OPTIONAL("iops_wr_max", qapi_int),
+	       OPTIONAL("bps_max_length", qapi_int),
+	       OPTIONAL("bps_rd_max_length", qapi_int),
+	       OPTIONAL("bps_wr_max_length", qapi_int),
+	       OPTIONAL("iops_max_length", qapi_int),
+	       OPTIONAL("iops_rd_max_length", qapi_int),
+	       OPTIONAL("iops_wr_max_length", qapi_int),
+	       OPTIONAL("iops_size", qapi_int),
+	       OPTIONAL("group", qapi_str));
+
 const struct qapi_type schema_blockdev_del =
 	OBJECT("q_obj_blockdev-del-arg",
 	       MEMBER("node-name", qapi_str));
@@ -225,6 +251,7 @@ static const struct qapi_type block_device_info =
 	       MEMBER("iops", qapi_int),
 	       MEMBER("iops_rd", qapi_int),
 	       MEMBER("iops_wr", qapi_int),
+	       OPTIONAL("group", qapi_str),
 	       MEMBER("image", image_info),
 	       MEMBER("cache", cache_info),
 	       MEMBER("write_threshold", qapi_int));

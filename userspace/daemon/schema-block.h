@@ -13,7 +13,7 @@ extern const struct qapi_type schema_blockdev_options, schema_blockdev_del,
 	schema_change_backing_file, schema_query_named_block_nodes, schema_export_options,
 	schema_export_del, schema_snapshot_sync, schema_snapshot, schema_snapshot_internal,
 	schema_snapshot_delete, schema_transaction, schema_blockdev_create, schema_block_resize,
-	schema_blockdev_reopen;
+	schema_blockdev_reopen, schema_io_throttle;
 
 /* Results. */
 extern const struct qapi_type schema_block_device_infos, schema_block_infos, schema_block_stats,

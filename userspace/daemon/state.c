@@ -67,6 +67,9 @@ static struct json_object *export_state(const struct export *export)
 	qapi_add_bool(object, "writable", export->writable);
 	qapi_add_bool(object, "loaded", export->loaded);
 	qapi_add_str(object, "node", export->root.node->name);
+	qapi_add_str(object, "group", export->group);
+	if (export->cgroups)
+		json_object_object_add(object, "cgroups", json_object_get(export->cgroups));
 	return object;
 }
 
@@ -372,6 +375,20 @@ static int restore_edges(struct json_object *object, struct qmp_error *error)
 	return 0;
 }
 
+static int restore_limits(struct export *export, struct json_object *object,
+			  struct qmp_error *error)
+{
+	const char *group = qapi_get_str(object, "group", NULL);
+	struct json_object *cgroups = array_of(object, "cgroups");
+
+	for (size_t i = 0; cgroups && i < json_object_array_length(cgroups); i++)
+		if (!json_object_is_type(json_object_array_get_idx(cgroups, i), json_type_string))
+			return fail_damaged(error);
+	export->cgroups = json_object_get(cgroups);
+	export->group = group ? strdup(group) : NULL;
+	return !group || export->group ? 0 : qmp_fail(error, "Out of memory");
+}
+
 static int restore_export(struct json_object *object, struct qmp_error *error)
 {
 	struct export *export = export_new(qapi_get_str(object, "id", ""),
@@ -381,6 +398,8 @@ static int restore_export(struct json_object *object, struct qmp_error *error)
 	if (!export)
 		return qmp_fail(error, "Out of memory");
 	export->loaded = qapi_get_bool(object, "loaded", false);
+	if (restore_limits(export, object, error))
+		return -1;
 	return link_edge(&export->root, qapi_get_str(object, "node", ""), export->writable, error);
 }
 

@@ -17,6 +17,7 @@
 #include "snapshot.h"
 #include "state.h"
 #include "stream.h"
+#include "throttle.h"
 
 const struct qapi_command *const qapi_commands[] = {
 	control_commands,
@@ -33,6 +34,7 @@ const struct qapi_command *const qapi_commands[] = {
 	create_job_commands,
 	block_resize_commands,
 	reopen_commands,
+	throttle_commands,
 	NULL
 };
 
