@@ -76,6 +76,7 @@ record_chain() {
 		*) execute "$command" "$arguments" | is '. == {}' ;;
 		esac
 	done <<< "$steps"
+	sleep 1		# of writes to what has become of it
 	touch "$1/stop"
 	wait "$load"
 	quit_daemon

@@ -128,9 +128,9 @@ static bool consistent(struct judge *judge, const char *name, FILE *out)
 	if (status && status != LEAKS_ONLY)
 		return fail(out, "qemu-img check", status);
 	file = fopen(OUTPUT, "r");
-	while (file && fgets(line, sizeof(line), file))
-		if (strstr(line, " leaked clusters") && sscanf(line, "%lu", &leaks) == 1)
-			break;
+	while (file && !leaks && fgets(line, sizeof(line), file))
+		if (strstr(line, " leaked clusters"))
+			leaks = strtoul(line, NULL, 10);
 	if (file)
 		fclose(file);
 	judge->leaking += status == LEAKS_ONLY;

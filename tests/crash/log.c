@@ -6,6 +6,7 @@
 #include <err.h>
 #include <stdlib.h>
 #include <string.h>
+#include <string.h>
 
 #include "log.h"
 #include "map.h"
@@ -13,6 +14,7 @@
 
 #define LOG_MAGIC UINT64_C(0x6a736677736872)
 #define LOG_VERSION 1
+#define LOG_END "dm-log-writes-end"	/* its own mark */
 
 enum log_flags {
 	LOG_FLUSH = 1 << 0,
@@ -68,7 +70,7 @@ void log_read(struct log *log, const char *path)
 		entry->discard = flags & LOG_DISCARD;
 		if (flags & LOG_MARK) {
 			entry->mark = strtoull((const char *)(header + 1), NULL, 10);
-			if (!entry->mark)
+			if (!entry->mark && strcmp((const char *)(header + 1), LOG_END))
 				entry->note = (const char *)(header + 1);
 		} else if (entry->count && !entry->discard) {
 			if ((size - pos) / SECTOR_SIZE < entry->count)

@@ -61,7 +61,7 @@ static struct {
 static struct judge judge = { .qchain = "qchain" };
 static struct log log_;
 static size_t *flushes, nr_flushes;	/* indices in the log */
-static size_t *headers, nr_headers;	/* of writes to an image's first sector */
+static size_t *turns, nr_turns;		/* of writes to an image's first sector, and of notes */
 static bool *lost;			/* --lose: entries that the disk dropped */
 
 static uint8_t *disk, *stable;
@@ -117,17 +117,17 @@ static size_t *find_barriers(size_t *count)
 }
 
 /*
- * Anywhere: each write is as likely as the others, or each pair of flushes is; but where there are
- * several images every fourth one is around a header, which says what they are backed by.
+ * Anywhere: each write is as likely as the others, or each pair of flushes is; but of several
+ * images every fourth cut is where another one becomes the top, or has another backing file.
  */
 static size_t choose_cut(uint64_t *state, enum point_kind *kind)
 {
 	size_t n, from, end;
 
-	if (judge.slice && nr_headers && !(random_next(state) % 4)) {
+	if (judge.slice && nr_turns && !(random_next(state) % 4)) {
 		if (random_next(state) & 1)
 			*kind = POINT_TORN;
-		n = headers[random_next(state) % nr_headers] + random_next(state) % 3;
+		n = turns[random_next(state) % nr_turns] + random_next(state) % 6;
 		return after_marks(n < log_.count ? n : log_.count);
 	}
 	if (!nr_flushes || (random_next(state) & 1))
@@ -427,8 +427,8 @@ static void read_log(void)
 
 	log_read(&log_, opt.log);
 	flushes = calloc(log_.count, sizeof(*flushes));
-	headers = calloc(log_.count, sizeof(*headers));
-	if (!flushes || !headers)
+	turns = calloc(log_.count, sizeof(*turns));
+	if (!flushes || !turns)
 		err(1, "no memory");
 	for (i = 0; i < log_.count; i++) {
 		const struct log_entry *entry = &log_.entries[i];
@@ -437,8 +437,8 @@ static void read_log(void)
 			errx(1, "the log has a write behind the end of the disk");
 		if (entry->flush)
 			flushes[nr_flushes++] = i;
-		if (is_header(entry))
-			headers[nr_headers++] = i;
+		if (is_header(entry) || entry->note)
+			turns[nr_turns++] = i;
 	}
 }
 
