@@ -44,7 +44,7 @@ shows() {
 	[ "$(dmsetup info -c --noheadings -o suspended,tables_loaded "$device")" = Active:Live ]
 }
 
-# Locked for readers only, or not at all.
+# Locked as by one who reads it: every node here is open.
 is_read() {
 	fails qemu-io -f qcow2 -c "read 0 512" "$1" > /dev/null 2>&1
 	qemu-io -r -f qcow2 -c "read 0 512" "$1" > /dev/null
@@ -104,7 +104,7 @@ backing() {
 	shows top 2 top.qcow2 flat.qcow2
 	reopen "$(backed_by null)" | is '. == {}'
 	shows top 0 top.qcow2
-	unlocked flat.qcow2
+	is_read flat.qcow2
 	reopen "$(backed_by '"base"')" | is '. == {}'
 	shows top 1 top.qcow2 base.qcow2
 	is_read base.qcow2
@@ -115,7 +115,7 @@ backing() {
 	shows second 2 second.qcow2 mid.qcow2 flat.qcow2
 	reopen "$(options mid mid '"read-only": true, "backing": "base"')" | is '. == {}'
 	shows second 1 second.qcow2 mid.qcow2 base.qcow2
-	unlocked flat.qcow2
+	is_read flat.qcow2
 	kill -0 "$load"
 }
 try "other backing nodes under load" backing
@@ -155,7 +155,7 @@ refusals() {
 	wait_for 20 no_jobs
 	shows top 1 top.qcow2 mid.qcow2 base.qcow2
 	shows second 1 second.qcow2 mid.qcow2 base.qcow2
-	unlocked flat.qcow2
+	is_read flat.qcow2
 	fails qemu-io -r -f qcow2 -c "read 0 512" rw.qcow2 > /dev/null 2>&1
 	kill -0 "$load"
 }
