@@ -106,6 +106,7 @@ demo: deps
 	tools/demo
 
 bench: deps
+	$(MAKE) userspace
 	$(MAKE) module KVER=$$(tools/vm --kernel 6.12 --release)
 	tests/bench/run $(BENCH)
 

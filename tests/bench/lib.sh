@@ -9,7 +9,8 @@
 #	size		bytes of an image, the same for all
 #
 #	load_modules		the module under test and what else is measured
-#	setting_begin SETTING	memory disks, the file system; sets $setting
+#	setting_begin SETTING [N]	memory disks, the file system, with room for N (12) full images
+#				and many empty ones; sets $setting
 #	setting_end		all of it is gone, the memory too
 #	place NAME		$place: an empty place; the same one for the same NAME
 #	fill_raw PLACE		makes it a raw image, every block written
@@ -48,8 +49,8 @@ setting_begin() {
 	# Pages are allocated when they are written, so the size costs nothing.
 	modprobe brd rd_nr=$MEMORY_DISKS rd_size=$((16 << 20)) max_part=0 || fail "no brd"
 	[ "$setting" != device ] || return
-	# Ten images and many empty ones. All pages are there before, as on the disks of the devices.
-	local mib=$((12 * (size >> 20) + 512))
+	# All pages are there before, as on the disks of the devices.
+	local mib=$((${2:-12} * (size >> 20) + 512))
 	warm /dev/ram0 $((mib << 20))
 	case $setting in
 	ext4) mkfs.ext4 -q -E nodiscard,lazy_itable_init=0,lazy_journal_init=0 /dev/ram0 ${mib}M ;;
@@ -222,18 +223,11 @@ hide_nbd() { # N
 	while kill -0 "$pid" 2> /dev/null; do sleep 0.05; done
 }
 
-show_vduse() { # N PLACE
-	local driver=file known tries
+# vduse_attach N: $shown is the device of the vduse-blk export "vduseN" of a daemon.
+vduse_attach() {
+	local known tries
 
-	[ ! -b "$2" ] || driver=host_device
-	modprobe -a vduse virtio_vdpa virtio_blk || fail "no vduse"
 	known=" $(cd /sys/block && echo vd*) "
-	qemu-storage-daemon --daemonize --pidfile "/run/bench-qsd$1.pid" \
-		--object "iothread,id=io0" \
-		--blockdev "driver=$driver,filename=$2,node-name=file0,cache.direct=on,aio=io_uring" \
-		--blockdev "driver=qcow2,file=file0,node-name=image0" \
-		--export "type=vduse-blk,id=vduse$1,name=vduse$1,node-name=image0,writable=on,num-queues=$(nproc),iothread=io0" ||
-		fail "qemu-storage-daemon fails"
 	vdpa dev add name "vduse$1" mgmtdev vduse || fail "vdpa dev add fails"
 	for ((tries = 0; tries < 200; tries++)); do
 		for shown in /sys/block/vd*; do
@@ -249,6 +243,29 @@ show_vduse() { # N PLACE
 		sleep 0.05
 	done
 	fail "the vduse device does not come up"
+}
+
+load_vduse() {
+	modprobe -a vduse virtio_vdpa virtio_blk || fail "no vduse"
+}
+
+# vduse_options N NODE: the export of a node, with an iothread; $vduse_options for the daemon.
+vduse_options() {
+	vduse_options=(--object "iothread,id=io0" --export
+		"type=vduse-blk,id=vduse$1,name=vduse$1,node-name=$2,writable=on,num-queues=$(nproc),iothread=io0")
+}
+
+show_vduse() { # N PLACE
+	local driver=file
+
+	[ ! -b "$2" ] || driver=host_device
+	load_vduse
+	vduse_options "$1" image0
+	qemu-storage-daemon --daemonize --pidfile "/run/bench-qsd$1.pid" \
+		--blockdev "driver=$driver,filename=$2,node-name=file0,cache.direct=on,aio=io_uring" \
+		--blockdev "driver=qcow2,file=file0,node-name=image0" \
+		"${vduse_options[@]}" || fail "qemu-storage-daemon fails"
+	vduse_attach "$1"
 }
 
 hide_vduse() { # N

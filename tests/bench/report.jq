@@ -4,10 +4,7 @@
 # report that is kept. A candidate's ratio is the median over the rounds of its value divided by
 # that of the limit in the same round: what slows the machine down for a while slows both.
 
-def median:
-	sort | if length == 0 then null
-		elif length % 2 == 1 then .[length / 2 | floor]
-		else (.[length / 2 - 1] + .[length / 2]) / 2 end;
+include "lib";
 
 def unit: if test("-4k") then "IOPS" else "MiB/s" end;
 

@@ -2,15 +2,7 @@
 #
 # A report of tests/bench/run as text.
 
-def left($n): . + " " * ([$n - length, 0] | max);
-def right($n): " " * ([$n - length, 0] | max) + .;
-def fixed($digits):
-	if . == null then "-" else
-		(. * pow(10; $digits) | round | tostring) as $s
-		| if $digits == 0 then $s
-		  else ("0" * ([$digits + 1 - ($s | length), 0] | max) + $s)
-			| .[:-$digits] + "." + .[-$digits:] end
-	end;
+include "lib";
 
 ["limit", "thin", "thin-nozero", "loop", "qchain-1", "qchain-64", "qchain-500", "qemu-nbd",
  "vduse-blk"] as $candidates
