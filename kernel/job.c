@@ -306,7 +306,8 @@ static void job_end(struct qc_job *job)
 	job_unbind(job);
 
 	spin_lock(&device->lock);
-	if (error && !job->error)
+	/* Who cancels what was READY takes its base for equal. */
+	if (error && (!job->error || job->error == -ECANCELED))
 		job_set_error(job, error, JOB_WRITE);
 	job->state = JOB_ENDED;
 	spin_unlock(&device->lock);
@@ -604,9 +605,10 @@ int qc_jobs_check(struct qc_device *device, const struct qc_target *target)
 	mutex_lock(&device->mutex);
 	list_for_each_entry(job, &device->jobs, list) {
 		spin_lock(&device->lock);
-		if (job->completing && job->error && qc_store_id_equal(&job->written, top) &&
+		/* What is not on the base's disk by now would be lost with a crash. */
+		if (job->completing && qc_store_id_equal(&job->written, top) &&
 		    target->layers == job->layers - job->base)
-			error = job->error;
+			error = job->error ?: (device->quiet ? 0 : -EIO);
 		spin_unlock(&device->lock);
 	}
 	mutex_unlock(&device->mutex);

@@ -210,9 +210,32 @@ bad_base() {
 	data_of BLOCK_JOB_ERROR | tail -n 1 | is '. == {"device": "y", "operation": "write",
 		"action": "report"}'
 	fail_at bad-base
+
+	# A base whose metadata cannot be written must not take the place of the top layer.
+	qemu-io -f raw -c "write -P 5 0 64k" /dev/mapper/x > /dev/null
+	execute block-commit '{"device": "x", "job-id": "w", "auto-dismiss": false}' | is '. == {}'
+	wait_for 20 status_is w ready
+	blkdiscard -o 12M -l 1M /dev/mapper/x
+	sync /dev/mapper/x
+	fail_at bad-base 0 $((1 << 20)) error_writes
+	blkdiscard -o 14M -l 1M /dev/mapper/x
+	execute block-job-complete '{"device": "w"}' | is '. == {}'
+	wait_for 20 status_is w concluded
+	execute query-jobs | is '.[] | select(.id == "w") | has("error")'
+	[ "$(layers_of x | wc -w)" = 2 ]
+	[ "$(dmsetup info -c --noheadings -o suspended,tables_loaded x)" = Active:Live ]
+	fail_at bad-base
+	execute block-commit '{"device": "x", "job-id": "z"}' | is '. == {}'
+	wait_for 20 status_is z ready
+	execute block-job-complete '{"device": "z"}' | is '. == {}'
+	wait_for 20 status_is z null
+	[ "$(layers_of x | wc -w)" = 1 ]
+	qemu-io -r -f raw -c "read -P 5 0 64k" -c "read -P 3 64k 960k" -c "read -P 1 1M 11M" \
+		-c "read -P 0 14M 1M" /dev/mapper/x | fails grep "Pattern verification failed"
 	quit_daemon
 	kill "$events" 2> /dev/null || :		# it may have seen the end
 	for image in a b c; do clean $image.qcow2; done
+	sound /dev/mapper/bad-base
 	qemu-img compare -q -f qcow2 -F qcow2 b.qcow2 base.qcow2
 }
 

@@ -328,7 +328,7 @@ static int find_exports(struct transaction *t, struct qmp_error *error)
 	return 0;
 }
 
-/* export_switch_all(), with internal snapshots before.  Sets @error where it fails, also in part. */
+/* export_switch_all(), with internal snapshots before.  Sets @error, also for a failure in part. */
 static size_t make_internal(struct transaction *t, struct qmp_error *error)
 {
 	CLEANUP_FREE struct internal_snapshot **list = calloc(t->nb_internal, sizeof(*list));
