@@ -189,6 +189,7 @@ static void have_dirty(void)
 	int fd;
 
 	have_device();
+	dm_task_update_nodes();
 	fd = open(DEVICE, O_RDWR | O_DIRECT | O_CLOEXEC);
 	memset(buf, ++turn, sizeof(buf));
 	if (fd < 0)
