@@ -4,6 +4,7 @@
 import itertools
 import json
 import os
+import shutil
 import signal
 import socket
 import subprocess
@@ -108,10 +109,12 @@ class Daemon:
 class Place:
     """A daemon in a directory with the files that a command makes, and a client of it."""
 
-    def __init__(self, files, program=None):
+    files = ''
+
+    def __init__(self, program=None):
         self.directory = tempfile.TemporaryDirectory(prefix='qchaind-place.')
         self.path = self.directory.name
-        self.run(files)
+        self.run(self.files)
         self.program = {'program': program} if program else {}
         self.state = os.path.join(self.path, 'state.json')
         self.start()
@@ -138,6 +141,21 @@ class Place:
     def ask(self, command, arguments=None):
         self.client.send({'execute': command, 'arguments': arguments or {}})
         return self.client.receive()
+
+    def step(self, step):
+        """What comes of a command of the shell, or of one of QMP with its arguments."""
+        return self.run(step) if isinstance(step, str) else self.ask(*step)
+
+    @classmethod
+    def next_to_qemu(cls, steps, program='qemu-storage-daemon'):
+        """Each step has to have the same outcome as in QEMU; why that cannot be seen, if so."""
+        if not shutil.which(program):
+            return f'there is no {program}'
+        with cls() as ours, cls(program) as theirs:
+            for step in steps:
+                got, wanted = ours.step(step), theirs.step(step)
+                must(got == wanted, f'{step}:\n{got}\nQEMU: {wanted}')
+        return None
 
 
 class Client:

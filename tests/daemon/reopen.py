@@ -3,11 +3,9 @@
 #
 # blockdev-reopen of nodes that are no devices, next to qemu-storage-daemon's. Prints TAP.
 
-import shutil
 
 from daemon import Place, must, run_tests, same
 
-QEMU = 'qemu-storage-daemon'
 FILES = '''
 qemu-img create -q -f qcow2 base.qcow2 1M
 qemu-img create -q -f qcow2 -b base.qcow2 -F qcow2 mid.qcow2
@@ -132,8 +130,7 @@ BOTH = NODES + [
 class Images(Place):
     """A daemon where FILES are."""
 
-    def __init__(self, program=None):
-        super().__init__(FILES, program)
+    files = FILES
 
     def nodes(self):
         """What there is, by names: read-only or not, cache and what it is backed by."""
@@ -145,18 +142,12 @@ class Images(Place):
     def step(self, step):
         if step == 'nodes':
             return self.nodes()
-        return self.run(step + '; true') if isinstance(step, str) else self.ask(*step)
+        return super().step(step + '; true' if isinstance(step, str) else step)
 
 
 def like_qemu():
     """nodes are reopened, or not, as QEMU reopens them"""
-    if not shutil.which(QEMU):
-        return f'there is no {QEMU}'
-    with Images() as ours, Images(QEMU) as theirs:
-        for step in BOTH:
-            got, wanted = ours.step(step), theirs.step(step)
-            must(got == wanted, f'{step}:\n{got}\nQEMU: {wanted}')
-    return None
+    return Images.next_to_qemu(BOTH)
 
 
 def unlike_qemu():

@@ -4,11 +4,9 @@
 # block_resize of nodes that are no devices, next to qemu-storage-daemon's. Prints TAP.
 
 import os
-import shutil
 
 from daemon import Place, must, run_tests, same
 
-QEMU = 'qemu-storage-daemon'
 MIB = 1 << 20
 FILES = '''
 qemu-img create -q -f qcow2 base.qcow2 1M
@@ -101,22 +99,12 @@ BOTH = [
 class Images(Place):
     """A daemon where FILES are."""
 
-    def __init__(self, program=None):
-        super().__init__(FILES, program)
-
-    def step(self, step):
-        return self.run(step) if isinstance(step, str) else self.ask(*step)
+    files = FILES
 
 
 def like_qemu():
     """images become larger or smaller, or not, as QEMU's do"""
-    if not shutil.which(QEMU):
-        return f'there is no {QEMU}'
-    with Images() as ours, Images(QEMU) as theirs:
-        for step in BOTH:
-            got, wanted = ours.step(step), theirs.step(step)
-            must(got == wanted, f'{step}:\n{got}\nQEMU: {wanted}')
-    return None
+    return Images.next_to_qemu(BOTH)
 
 
 def unlike_qemu():
