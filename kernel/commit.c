@@ -397,10 +397,15 @@ int qc_commit_quiesce(struct qc_image *image)
 		return error;
 	cancel_work_sync(&image->count_work);
 	flush_work(&image->corrupt_work);
-	/* What could not be written is tried again in the background. */
-	if (!error)
-		cancel_delayed_work_sync(&image->commit_work);
+	wait_event(image->batches_wait, !atomic_read(&image->batches));
+	cancel_delayed_work_sync(&image->commit_work);
 	return error;
+}
+
+void qc_commit_resume(struct qc_image *image)
+{
+	if (image->writable && image->format == QC_QCOW2 && READ_ONCE(image->unclean))
+		queue_delayed_work(image->wq, &image->commit_work, COMMIT_PERIOD);
 }
 
 int qc_commit_throttle(struct qc_image *image)

@@ -482,10 +482,14 @@ int qc_commit(struct qc_image *image);
 int qc_commit_and_release(struct qc_image *image);
 
 /*
- * The same until nothing is left to be written, also in the background: nothing is in
- * flight, and the image's metadata on disk is complete and stays as it is.
+ * The same until nothing is left to be written: nothing is in flight, and the image's metadata on
+ * disk is complete.  Also after an error nothing is written in the background any more, so that
+ * user space may change the header, until qc_commit_resume().
  */
 int qc_commit_quiesce(struct qc_image *image);
+
+/* What could not be written then is tried again. */
+void qc_commit_resume(struct qc_image *image);
 
 /* For qc_reftable_grow(): with commit_lock and lock held and nothing under writeback. */
 int qc_commit_write_class(struct qc_image *image, enum qc_dirty_class class);

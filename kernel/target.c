@@ -505,7 +505,7 @@ static void qchain_postsuspend(struct dm_target *ti)
 	for_each_set_bit(i, target->writable, target->layers) {
 		if (!qc_commit_quiesce(qc_target_layer(target, i)))
 			continue;
-		DMERR("cannot write metadata back on suspend; it stays in memory");
+		DMERR("cannot write metadata back on suspend; it stays in memory until the resume");
 		quiet = false;
 	}
 	mutex_lock(&device->mutex);
@@ -541,8 +541,12 @@ static void qchain_resume(struct dm_target *ti)
 	struct qc_target *target = ti->private;
 	unsigned int i;
 
-	for_each_set_bit(i, target->writable, target->layers)
-		qc_target_layer(target, i)->discard_passdown = !target->no_discard_passdown;
+	for_each_set_bit(i, target->writable, target->layers) {
+		struct qc_image *image = qc_target_layer(target, i);
+
+		image->discard_passdown = !target->no_discard_passdown;
+		qc_commit_resume(image);
+	}
 	qc_io_start(target);
 	qc_jobs_start(target->device, target);
 }

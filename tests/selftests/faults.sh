@@ -173,6 +173,48 @@ now_and_then() {
 	after_all
 }
 
+# sectors_written DEVICE
+sectors_written() {
+	awk '{ print $7 }' "/sys/dev/block/$(lsblk -dno MAJ:MIN "$1" | tr -d ' ')/stat"
+}
+
+# The background's period, five seconds, has passed since moment $1.
+period_is_over() {
+	[ $SECONDS -gt $(($1 + 7)) ]
+}
+
+# What a suspend could not write back is not tried again before the resume, so that user space can
+# change the header meanwhile; and what it changed stays.
+suspended() {
+	local before
+
+	image=$scratch/top.image
+	fresh_top
+	ln -sf $BASE "$scratch/base"
+	attach qctest "$(table_of '' qcow2 $TOP qcow2 $BASE)"
+	dd if=/dev/urandom of="$scratch/data" bs=64k count=4 status=none
+	dd if="$scratch/data" of=/dev/mapper/qctest bs=64k seek=$((6 * MIB)) oflag=direct,seek_bytes \
+		status=none
+	dd if="$scratch/data" of="$scratch/now" bs=64k seek=$((6 * MIB)) oflag=seek_bytes \
+		conv=notrunc status=none
+	# shellcheck disable=SC2086	# words
+	fail_at bad-top $everything error_writes
+	dmsetup suspend qctest
+	well
+	fails message release 0
+	before=$(sectors_written $TOP)
+	wait_for 20 period_is_over $SECONDS
+	[ "$(sectors_written $TOP)" = "$before" ]
+	qemu-img rebase -u -f qcow2 -F qcow2 -b "$scratch/base" $TOP
+	before=$(sectors_written $TOP)
+	dmsetup resume qctest
+	wait_for 30 eval '[ "$(sectors_written $TOP)" != '"$before"' ]'
+	same_bytes "$scratch/now" /dev/mapper/qctest
+	cp "$scratch/now" "$scratch/now.new"
+	after_all
+	qemu-img info -f qcow2 $TOP | grep -q "^backing file: $scratch/base"
+}
+
 # One cluster, which random I/O need not meet: read for certain before.
 base_data() {
 	local where
@@ -263,7 +305,7 @@ top_pulled() {
 
 echo "# seed $seed"
 modprobe dm-flakey || skip_all "there is no dm-flakey"
-plan 21
+plan 22
 spare_disks=()
 spare_names=()
 make_spares
@@ -298,6 +340,7 @@ try "top layer: everything fails" under bad-top "$everything error" "read write"
 try "top layer: writes fail now and then" now_and_then error_writes --may-fail write --may-fail flush
 try "top layer: everything fails now and then" now_and_then error \
 	--may-fail read --may-fail write --may-fail flush
+try "top layer: nothing can be written back on suspend" suspended
 try "backing layer: a data cluster fails" base_data
 try "backing layer: an L2 table fails" under bad-base "$(l2 $BASE 1) $CLUSTER error" read \
 	--may-fail read:$((2 * MIB)):$((2 * MIB)) --may-fail write:$((2 * MIB)):$((2 * MIB))
