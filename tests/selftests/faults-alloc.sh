@@ -17,14 +17,14 @@ ops=30
 places=(disk ext4)
 [ -z "${QCHAIN_LONG:-}" ] || { ops=300 places=(disk ext4 xfs tmpfs); }
 
-# Only allocations with the module's text among the callers fail.
+# Only allocations with the module's text among the callers fail; user space's never.
 set_up() {
 	local attr=$debugfs/$1 start size
 
 	start=$(($(cat /sys/module/dm_qchain/sections/.text)))
 	size=$(size -A "$QCHAIN_KO" | awk '$1 == ".text" { print $2 }')
-	printf %d $start > "$attr/require-start"
-	printf %d $((start + size)) > "$attr/require-end"
+	printf %u $start > "$attr/require-start"
+	printf %u $((start + size)) > "$attr/require-end"
 	echo 32 > "$attr/stacktrace-depth"
 	echo 0 > "$attr/verbose"
 	echo -1 > "$attr/times"
