@@ -32,12 +32,12 @@ start_chain() {
 }
 
 job_is() {
-	execute query-jobs | jq -e "$1" > /dev/null
+	execute query-jobs | gojq -e "$1" > /dev/null
 }
 
 # The name of the top image.
 top_now() {
-	execute query-block | jq -r '.[0].inserted."node-name" | ltrimstr("node-")'
+	execute query-block | gojq -r '.[0].inserted."node-name" | ltrimstr("node-")'
 }
 
 # A job to its end; the commit of the top layer is completed after a while.
@@ -49,7 +49,7 @@ one_job() {
 		\"speed\": $JOB_SPEED}" | is '. == {}'
 	wait_for 120 job_is '.[0].status | . == "ready" or . == "concluded"'
 	if job_is '.[0].status == "ready"'; then
-		base=$(jq -r '."base-node" | ltrimstr("node-")' <<< "$arguments")
+		base=$(gojq -r '."base-node" | ltrimstr("node-")' <<< "$arguments")
 		sleep 1
 		tops_are "$top,$base"
 		execute job-complete '{"id": "j"}' | is '. == {}'

@@ -7,7 +7,7 @@
 . "$(dirname "$0")/lib.sh"
 
 command -v qchain > /dev/null || skip_all "qchain is not in PATH"
-for tool in qemu-img qemu-io qemu-nbd jq; do
+for tool in qemu-img qemu-io qemu-nbd gojq; do
 	command -v $tool > /dev/null || skip_all "$tool is not installed"
 done
 mkdir -p /run/lock
@@ -71,7 +71,7 @@ dd if=/dev/zero bs=1M count=4 status=none | tr '\0' '\7' |
 check "tree draws the chain" bash -c \
 	"qchain tree plain | grep -A1 top.qcow2 | grep -q base.qcow2"
 check "tree --json has mode, layers and memory" bash -c \
-	"qchain tree --json | jq -e '.[0] | .name == \"plain\" and .mode == \"rw\" and
+	"qchain tree --json | gojq -e '.[0] | .name == \"plain\" and .mode == \"rw\" and
 		(.layers | length) == 2 and .layers[1].\"read-only\" and .\"metadata-memory\" >= 0'"
 check "the name cannot be attached twice" refused 1 plain "already" -- \
 	qchain attach base.qcow2 --name plain --read-only
@@ -168,7 +168,7 @@ check "create refuses a disk that is too small" refused 1 "$disk" "extend the de
 new_disk 64
 qemu-img create -q -f qcow2 "$disk" 32M
 check "an image on a block device" bash -c \
-	"qchain attach $disk --name disk && qchain tree disk --json | jq -e '.[0].mode == \"rw\"'"
+	"qchain attach $disk --name disk && qchain tree disk --json | gojq -e '.[0].mode == \"rw\"'"
 check "it cannot be attached twice either" refused 1 "$disk" "'disk'" -- \
 	qchain attach "$disk" --name disk2
 qchain detach disk
@@ -198,7 +198,7 @@ umount mnt
 qemu-img create -q -f qcow2 -o lazy_refcounts=on dirty.qcow2 64M
 qemu-io -c "write -P 5 0 20M" -c flush -c abort dirty.qcow2 > /dev/null 2>&1
 check "QEMU left the image dirty" bash -c \
-	"qemu-img info --output=json dirty.qcow2 | jq -e '.\"dirty-flag\"'"
+	"qemu-img info --output=json dirty.qcow2 | gojq -e '.\"dirty-flag\"'"
 cp dirty.qcow2 dirty2.qcow2
 check "dmsetup is refused a dirty image" bash -c \
 	"! echo \"0 131072 qchain 1 qcow2 $scratch/dirty.qcow2 -\" | dmsetup create dirty 2>&1"
@@ -212,7 +212,7 @@ check "its data is there" qemu-io -f raw -r -c "read -P 5 0 20M" /dev/mapper/dir
 qchain detach dirty
 check "it is clean" qemu-img check dirty.qcow2
 check "and not dirty" bash -c \
-	"qemu-img info --output=json dirty.qcow2 | jq -e '.\"dirty-flag\" == false'"
+	"qemu-img info --output=json dirty.qcow2 | gojq -e '.\"dirty-flag\" == false'"
 
 # Byte 79 has the lower feature bits: 2 is the corrupt bit.
 cp top.qcow2 corrupt.qcow2
