@@ -59,13 +59,13 @@ still_there() {
 
 # Has a status of a job been told?
 status_is() {
-	jq -r "select(.event == \"JOB_STATUS_CHANGE\" and .data.id == \"$1\") | .data.status" \
+	gojq -r "select(.event == \"JOB_STATUS_CHANGE\" and .data.id == \"$1\") | .data.status" \
 		"$scratch/events" | grep -qx "$2"
 }
 
 # What was told about a job: events, and statuses by their names alone.
 told() {
-	jq -r "select(.data.id == \"$1\" or .data.device == \"$1\") |
+	gojq -r "select(.data.id == \"$1\" or .data.device == \"$1\") |
 		if .event == \"JOB_STATUS_CHANGE\" then .data.status else .event end" \
 		"$scratch/events" | paste -sd ' '
 }
@@ -77,11 +77,7 @@ story() {
 
 # The data of an event.
 data_of() {
-	jq -c "select(.event == \"$1\") | .data" "$scratch/events"
-}
-
-no_jobs() {
-	execute query-jobs | jq -e '. == []' > /dev/null
+	gojq -c "select(.event == \"$1\") | .data" "$scratch/events"
 }
 
 # The daemon and the kernel agree that the device has these layers.
@@ -89,7 +85,7 @@ layers_are() {
 	local live known
 
 	live=$(layers_of "$device")
-	known=$(execute query-block | jq -r '.[0].inserted.image |
+	known=$(execute query-block | gojq -r '.[0].inserted.image |
 		recurse(."backing-image"; . != null) | .filename' | xargs -n 1 basename | paste -sd ' ')
 	[ "$live" = "$1" ] && [ "$known" = "$1" ] && return
 	printf '# %s\n# known: %s\n# not: %s\n' "$live" "$known" "$1"

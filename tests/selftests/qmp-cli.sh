@@ -72,11 +72,11 @@ exits() {
 }
 
 job_is() {
-	qchain jobs --json | jq -e ".[] | $1" > /dev/null
+	qchain jobs --json | gojq -e ".[] | $1" > /dev/null
 }
 
 no_jobs() {
-	qchain jobs --json | jq -e ". == []" > /dev/null
+	qchain jobs --json | gojq -e ". == []" > /dev/null
 }
 
 try_daemon() {
@@ -183,7 +183,7 @@ shown() {
 	wait $terminal
 	tail -n 1 "$scratch/lines" | grep "^vm1  stream  completed  \[#*\] 100%"
 	[ "$(sort "$scratch/lines" | uniq -d)" = "" ]
-	jq -es '.[-1] | .id == "vm1" and ."current-progress" == 16777216' "$scratch/json"
+	gojq -es '.[-1] | .id == "vm1" and ."current-progress" == 16777216' "$scratch/json"
 	grep -q "$(printf '\033\\[1A')" "$scratch/terminal"
 	tail -n 1 "$scratch/terminal" | grep "completed"
 	# What is drawn never takes two lines.

@@ -29,7 +29,7 @@ action() {
 # The names of the snapshots that the daemon knows of in the image of a node.
 names_of() {
 	execute query-named-block-nodes '{"flat": true}' |
-		jq -r "[.[] | select(.\"node-name\" == \"$1\") | .image.snapshots[]?.name] | join(\" \")"
+		gojq -r "[.[] | select(.\"node-name\" == \"$1\") | .image.snapshots[]?.name] | join(\" \")"
 }
 
 # Devices run, with the layers that they had, and the load goes on.
@@ -92,23 +92,6 @@ devices=(
 	--blockdev driver=qcow2,node-name=node-y,file.driver=file,file.filename=alone.qcow2
 	--blockdev driver=raw,node-name=node-w,file.driver=file,file.filename=w.raw
 )
-
-# Each test is in a shell of its own, so that the daemon is known by its file.
-launch_again() {
-	launch "${devices[@]}" --pidfile "$scratch/pid"
-}
-
-gone() {
-	! kill -0 "$1" 2> /dev/null
-}
-
-kill_daemon() {
-	local pid
-
-	pid=$(cat "$scratch/pid")
-	kill -9 "$pid" 2> /dev/null || true
-	wait_for 60 gone "$pid"
-}
 
 launch_again
 daemon_ready
@@ -205,16 +188,13 @@ refusals() {
 	still_shows one5
 	all_run
 }
-no_jobs() {
-	execute query-jobs | jq -e '. == []' > /dev/null
-}
 try "refusals leave everything as it was" refusals
 
 not_in_use() {
 	take node-y s1 | is '. == {}'
 	execute human-monitor-command '{"command-line": "snapshot_blkdev_internal node-y s2"}' |
 		is '. == ""'
-	execute human-monitor-command '{"command-line": "info block -v node-y"}' | jq -r . |
+	execute human-monitor-command '{"command-line": "info block -v node-y"}' | gojq -r . |
 		grep -q '^2 *s2 *0 B'
 	execute human-monitor-command '{"command-line": "snapshot_delete_blkdev_internal node-y s1"}' |
 		is '. == ""'
@@ -278,7 +258,7 @@ killed() {
 		launch_again
 		answer > /dev/null || true
 		daemon_ready
-		a=$(execute query-block | jq -c '[.[] | select(.device == "p") |
+		a=$(execute query-block | gojq -c '[.[] | select(.device == "p") |
 			.inserted.image.snapshots[]?.name]')
 		b=$(names_of node-q)
 		echo "# round $n: $a, $b"
@@ -297,12 +277,10 @@ check "no byte was lost" test $? = 0
 wait $counter
 
 judged() {
-	local image pid
+	local image
 
 	dd if=/dev/mapper/p of="$scratch/content" bs=1M iflag=direct status=none
-	pid=$(cat "$scratch/pid")
-	execute quit > /dev/null
-	wait_for 60 gone "$pid"
+	end_daemon
 	for image in base.qcow2 p.qcow2 p2.qcow2 "$disk_q" r.qcow2 x.qcow2 alone.qcow2; do
 		clean "$image"
 		[ "${image#base}" != "$image" ] || unlocked "$image"

@@ -121,7 +121,7 @@ steered() {
 	says "Job is already paused" block-job-pause '{"device": "virtio0"}'
 	says "The block job for device 'virtio0' is currently paused" block-job-cancel \
 		'{"device": "virtio0"}'
-	at=$(execute query-block-jobs | jq '.[0].offset')
+	at=$(execute query-block-jobs | gojq '.[0].offset')
 	execute block-job-set-speed '{"device": "virtio0", "speed": 0}' | is '. == {}'
 	sleep 0.5
 	execute query-block-jobs | is ".[0] | .offset == $at and .paused and .speed == 0"
@@ -280,13 +280,13 @@ killed() {
 		kill -0 "$load"
 		echo "# round $n: $(layers_of virtio0)"
 		# Back to A and one more, whatever came of it.
-		top=$(execute query-block | jq -r '.[0].inserted."node-name"')
+		top=$(execute query-block | gojq -r '.[0].inserted."node-name"')
 		[ "$top" = node-A ] || {
 			execute block-stream "{\"device\": \"$top\", \"job-id\": \"again\",
 				\"base-node\": \"node-A\"}" > /dev/null
 			wait_for 60 no_jobs
 			layers_are "$(basename "$(execute query-block |
-				jq -r '.[0].inserted.file')") a.qcow2"
+				gojq -r '.[0].inserted.file')") a.qcow2"
 		}
 	done
 	end_load
@@ -303,7 +303,7 @@ killed() {
 }
 
 ready_or_none() {
-	execute query-jobs | jq -e '. == [] or .[0].status == "ready"' > /dev/null
+	execute query-jobs | gojq -e '. == [] or .[0].status == "ready"' > /dev/null
 }
 
 echo "# seed $seed"

@@ -75,10 +75,6 @@ start_io() {
 	loads+=($!)
 }
 
-daemon_gone() {
-	! kill -0 "$(cat "$scratch/pid")" 2> /dev/null
-}
-
 is_qcow2() {
 	[ "$(header_u32 "$1" 0)" = $((0x514649fb)) ]
 }
@@ -150,10 +146,9 @@ one_round() {
 
 ended_orderly() {
 	daemon_ready	# or the client has yet to see that the one before was killed
-	execute query-block | jq -r '.[] | .device + " " + .inserted.file' > tops
+	execute query-block | gojq -r '.[] | .device + " " + .inserted.file' > tops
 	[ -s tops ]
-	execute quit > /dev/null
-	wait_for 60 daemon_gone
+	end_daemon
 	dmsetup ls --target qchain | fails grep qcr
 }
 

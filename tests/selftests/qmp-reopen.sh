@@ -66,26 +66,6 @@ for export in top second; do
 	devices+=(--export "type=dm,id=v$export,node-name=$export,name=$export,writable=on")
 done
 
-# Each test is in a shell of its own, so that the daemon is known by its file.
-launch_again() {
-	launch "${devices[@]}" --pidfile "$scratch/pid"
-}
-
-gone() {
-	! kill -0 "$1" 2> /dev/null
-}
-
-kill_daemon() {
-	local pid
-
-	pid=$(cat "$scratch/pid")
-	kill -9 "$pid"
-	wait_for 60 gone "$pid"
-}
-
-no_jobs() {
-	execute query-jobs | jq -e '. == []' > /dev/null
-}
 
 fresh_dir ext4
 cd "$dir" || exit
@@ -192,7 +172,7 @@ killed() {
 			"$name.qcow2 flat.qcow2") shows $name 2 "$(layers_of $name)" ;;
 			*) return 1 ;;
 			esac
-			[ "$(execute query-block | jq -r ".[] | select(.device == \"v$name\") |
+			[ "$(execute query-block | gojq -r ".[] | select(.device == \"v$name\") |
 				.inserted.image | recurse(.\"backing-image\"; . != null) |
 				.filename" | xargs -n 1 basename | paste -sd ' ')" = "$(layers_of $name)" ]
 		done
@@ -208,11 +188,9 @@ end_load
 check "no byte was lost" test $? = 0
 
 judged() {
-	local pid image
+	local image
 
-	pid=$(cat "$scratch/pid")
-	execute quit > /dev/null
-	wait_for 60 gone "$pid"
+	end_daemon
 	for image in base mid flat top second rw; do
 		clean $image.qcow2
 		unlocked $image.qcow2

@@ -17,8 +17,8 @@ resize() {
 # The device, the daemon and the image NAME.FORMAT agree on MIB, and I/O goes on.
 is_mib() {
 	[ "$(blockdev --getsize64 "/dev/mapper/$1")" = $(($3 << 20)) ]
-	[ "$(qemu-img info -U --output=json -f "$2" "$1.$2" | jq '."virtual-size"')" = $(($3 << 20)) ]
-	execute query-block | jq -e ".[] | select(.device == \"$1\") |
+	[ "$(qemu-img info -U --output=json -f "$2" "$1.$2" | gojq '."virtual-size"')" = $(($3 << 20)) ]
+	execute query-block | gojq -e ".[] | select(.device == \"$1\") |
 		.inserted.image.\"virtual-size\" == $(($3 << 20))" > /dev/null
 	[ "$(dmsetup info -c --noheadings -o suspended,tables_loaded "$1")" = Active:Live ]
 }
@@ -40,27 +40,6 @@ devices=(
 	--blockdev "driver=qcow2,node-name=node-x,file.driver=file,file.filename=x.qcow2"
 	--export type=dm,id=x,node-name=node-x,name=x
 )
-
-# Each test is in a shell of its own, so that the daemon is known by its file.
-launch_again() {
-	launch "${devices[@]}" --pidfile "$scratch/pid"
-}
-
-gone() {
-	! kill -0 "$1" 2> /dev/null
-}
-
-daemon_ends() {
-	wait_for 60 gone "$1"
-}
-
-kill_daemon() {
-	local pid
-
-	pid=$(cat "$scratch/pid")
-	kill -9 "$pid"
-	daemon_ends "$pid"
-}
 
 fresh_dir ext4
 cd "$dir" || exit
@@ -180,9 +159,6 @@ refusals() {
 	execute cont > /dev/null
 	kill -0 "$load"
 }
-no_jobs() {
-	execute query-jobs | jq -e '. == []' > /dev/null
-}
 try "refusals leave everything as it was" refusals
 
 # Growth whose own process was killed, too.
@@ -235,9 +211,7 @@ judged() {
 	dd if=/dev/mapper/o of="$scratch/content" bs=1M count=40 iflag=direct status=none
 	qemu-io -r -f raw -c "read -P 165 28M 4M" -c "read -P 7 32M 512k" -c "read -P 8 10239M 1M" \
 		/dev/mapper/o | fails grep -i fail
-	image=$(cat "$scratch/pid")
-	execute quit > /dev/null
-	daemon_ends "$image"
+	end_daemon
 	for image in base o s x; do
 		clean $image.qcow2
 		unlocked $image.qcow2

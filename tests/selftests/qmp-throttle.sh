@@ -120,24 +120,10 @@ fast() {
 
 # ---- tests -------------------------------------------------------------------------------------
 
-# Each test is in a shell of its own, so that the daemon is known by its file.
-launch_again() {
-	launch --pidfile "$scratch/pid" \
-		--blockdev driver=qcow2,node-name=node-o,file.driver=file,file.filename=o.qcow2 \
-		--export type=dm,id=o,node-name=node-o,name=o,writable=on
-}
-
-gone() {
-	! kill -0 "$1" 2> /dev/null
-}
-
-kill_daemon() {
-	local pid
-
-	pid=$(cat "$scratch/pid")
-	kill -9 "$pid"
-	wait_for 60 gone "$pid"
-}
+devices=(
+	--blockdev driver=qcow2,node-name=node-o,file.driver=file,file.filename=o.qcow2
+	--export type=dm,id=o,node-name=node-o,name=o,writable=on
+)
 
 fresh_dir ext4
 cd "$dir" || exit
@@ -417,9 +403,7 @@ removed() {
 	shows_none
 	fast qctest-a read_some
 	limit bps_rd=131072 'group="qctest-a"'
-	pid=$(cat "$scratch/pid")
-	execute quit > /dev/null
-	wait_for 60 gone "$pid"
+	end_daemon
 	cat "$cgroups"/qctest-?/io.max | fails grep "^$number "
 	clean o.qcow2
 	unlocked o.qcow2

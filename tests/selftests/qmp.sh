@@ -155,7 +155,7 @@ refusals() {
 	[ ! -e /dev/mapper/y ]
 	[ "$(top_layer virtio0)" = "$dir/d.qcow2" ]
 	[ "$(dmsetup info -c --noheadings -o tables_loaded virtio0)" = Live ]
-	n=$(execute query-named-block-nodes '{"flat": true}' | jq length)
+	n=$(execute query-named-block-nodes '{"flat": true}' | gojq length)
 	[ "$n" = 8 ] || { echo "# $n nodes"; return 1; }
 	execute query-block-exports | is 'length == 1'
 	load_runs
@@ -383,7 +383,7 @@ agrees() {
 			return 1
 		}
 		live=$(dmsetup table $id | tr ' ' '\n' | grep '^/' | xargs -n 1 basename | tr '\n' ' ')
-		known=$(execute query-block | jq -r ".[] | select(.device == \"$id\") | .inserted.image |
+		known=$(execute query-block | gojq -r ".[] | select(.device == \"$id\") | .inserted.image |
 			recurse(.\"backing-image\"; . != null) | .filename" | xargs -n 1 basename |
 			tr '\n' ' ')
 		[ "$live" = "$known" ] || { printf '# %s: %s\n# but: %s\n' $id "$live" "$known"; return 1; }

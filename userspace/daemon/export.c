@@ -43,6 +43,24 @@ int export_of_node(const struct node *node, struct export **found, struct qmp_er
 	return 0;
 }
 
+int export_choose(bool (*concerned)(const struct export *export, const void *ctx), const void *ctx,
+		  struct export ***exports, size_t *count, struct qmp_error *error)
+{
+	struct export *export;
+	size_t all = 0;
+
+	TAILQ_FOREACH(export, &export_list, link)
+		all++;
+	*count = 0;
+	*exports = calloc(all + 1, sizeof(**exports));
+	if (!*exports)
+		return qmp_fail(error, "Out of memory");
+	TAILQ_FOREACH(export, &export_list, link)
+		if (concerned(export, ctx))
+			(*exports)[(*count)++] = export;
+	return 0;
+}
+
 struct export *export_new(const char *id, const char *name, bool writable)
 {
 	struct export *export = calloc(1, sizeof(*export));

@@ -35,6 +35,10 @@ struct export *export_find(const char *id);
 /* The only one whose device shows @node as its top; *@found is NULL when there is none. */
 int export_of_node(const struct node *node, struct export **found, struct qmp_error *error);
 
+/* Those for which @concerned is true, in *@exports, an array for the caller to free. */
+int export_choose(bool (*concerned)(const struct export *export, const void *ctx), const void *ctx,
+		  struct export ***exports, size_t *count, struct qmp_error *error);
+
 /* One more in the list, not using a node yet.  NULL without memory. */
 struct export *export_new(const char *id, const char *name, bool writable);
 

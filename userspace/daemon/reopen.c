@@ -525,11 +525,18 @@ static void undo(struct reopening *r)
 
 /* --- devices ---------------------------------------------------------------------------------- */
 
-static bool concerns(const struct change *c, const struct export *export)
+static bool is_concerned(const struct export *export, const void *ctx)
 {
-	if (c->moves_backing && node_in_chain(export->root.node, c->node))
-		return true;
-	return c->node == export->root.node && c->discard != c->node->discard;
+	const struct reopening *r = ctx;
+
+	for (size_t i = 0; i < r->count; i++) {
+		const struct change *c = &r->changes[i];
+
+		if ((c->moves_backing && node_in_chain(export->root.node, c->node)) ||
+		    (c->node == export->root.node && c->discard != c->node->discard))
+			return true;
+	}
+	return false;
 }
 
 /* What a device reads through several layers must not be written to by anybody. */
@@ -547,24 +554,11 @@ static int check_device(const struct export *export, struct qmp_error *error)
 
 static int find_exports(struct reopening *r, struct qmp_error *error)
 {
-	struct export *export;
-	size_t all = 0;
-
-	TAILQ_FOREACH(export, &export_list, link)
-		all++;
-	r->exports = calloc(all + 1, sizeof(struct export *));
-	if (!r->exports)
-		return qmp_fail(error, "Out of memory");
-	TAILQ_FOREACH(export, &export_list, link) {
-		bool concerned = false;
-
-		for (size_t i = 0; i < r->count && !concerned; i++)
-			concerned = concerns(&r->changes[i], export);
-		if (concerned && check_device(export, error))
+	if (export_choose(is_concerned, r, &r->exports, &r->nb_exports, error))
+		return -1;
+	for (size_t i = 0; i < r->nb_exports; i++)
+		if (check_device(r->exports[i], error))
 			return -1;
-		if (concerned)
-			r->exports[r->nb_exports++] = export;
-	}
 	return 0;
 }
 

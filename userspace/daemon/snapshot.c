@@ -302,30 +302,19 @@ static void undo(struct action *action)
 		log_line(LOG_WARNING, "%s: cannot remove it: %s", action->created, strerror(errno));
 }
 
-static bool concerns(const struct action *action, const struct export *export)
+/* Is the device to change, now that the graph has its new shape? */
+static bool is_concerned(const struct export *export, const void *ctx)
 {
-	return action->internal ? action->internal->export == export :
-	       action->overlay == export->root.node;
-}
+	const struct transaction *t = ctx;
 
-/* Which devices are to change, now that the graph has its new shape? */
-static int find_exports(struct transaction *t, struct qmp_error *error)
-{
-	struct export *export;
-	size_t all = 0;
+	for (size_t i = 0; i < t->count; i++) {
+		const struct action *action = &t->actions[i];
 
-	TAILQ_FOREACH(export, &export_list, link)
-		all++;
-	t->exports = calloc(all + 1, sizeof(struct export *));
-	if (!t->exports)
-		return qmp_fail(error, "Out of memory");
-	TAILQ_FOREACH(export, &export_list, link)
-		for (size_t i = 0; i < t->count; i++)
-			if (concerns(&t->actions[i], export)) {
-				t->exports[t->nb_exports++] = export;
-				break;
-			}
-	return 0;
+		if (action->internal ? action->internal->export == export :
+		    action->overlay == export->root.node)
+			return true;
+	}
+	return false;
 }
 
 /* export_switch_all(), with internal snapshots before.  Sets @error, also for a failure in part. */
@@ -385,7 +374,8 @@ static int carry_out(struct transaction *t, struct qmp_error *error)
 	struct qc_error err;
 	size_t switched;
 
-	if (find_exports(t, error) || state_save_change(t->before, t->files, error))
+	if (export_choose(is_concerned, t, &t->exports, &t->nb_exports, error) ||
+	    state_save_change(t->before, t->files, error))
 		return -1;
 	if (t->nb_exports && qc_dm_serialise(&serial, &err) < 0)
 		return qmp_fail(error, "%s", err.text);

@@ -56,6 +56,18 @@ static void run(void (*work)(void *ctx, struct outcome *outcome), void *ctx,
 		munmap(shared, sizeof(*shared));
 }
 
+/* The same of work of which there is no more to tell than its result. */
+static int run_to_end(void (*work)(void *ctx, struct outcome *outcome), void *ctx,
+		      struct qc_error *err)
+{
+	struct outcome outcome;
+
+	run(work, ctx, &outcome);
+	if (outcome.ret)
+		*err = outcome.err;
+	return outcome.ret;
+}
+
 struct switching {
 	const char *const *names;
 	size_t count;
@@ -139,14 +151,10 @@ int window_set_backing(const char *device, struct qc_store *store, const char *b
 		       const char *format, struct qc_error *err)
 {
 	struct rewriting rewriting = { device, store, backing, format };
-	struct outcome outcome;
 
 	if (!device)
 		return rewrite(&rewriting, err);
-	run(rewrite_suspended, &rewriting, &outcome);
-	if (outcome.ret)
-		*err = outcome.err;
-	return outcome.ret;
+	return run_to_end(rewrite_suspended, &rewriting, err);
 }
 
 /* Name again what @before names; the rest of the header may have changed since. */
@@ -189,12 +197,8 @@ int window_pivot(const char *device, struct qc_store *store, const char *backing
 		 const char *format, struct qc_error *err)
 {
 	struct rewriting rewriting = { device, store, backing, format };
-	struct outcome outcome;
 
-	run(pivot, &rewriting, &outcome);
-	if (outcome.ret)
-		*err = outcome.err;
-	return outcome.ret;
+	return run_to_end(pivot, &rewriting, err);
 }
 
 static int load(const struct window_resize *r, u64 sectors, struct qc_error *err)
@@ -236,12 +240,7 @@ static void resize_suspended(void *ctx, struct outcome *outcome)
 
 int window_resize(const struct window_resize *resize, struct qc_error *err)
 {
-	struct outcome outcome;
-
-	run(resize_suspended, (void *)resize, &outcome);
-	if (outcome.ret)
-		*err = outcome.err;
-	return outcome.ret;
+	return run_to_end(resize_suspended, (void *)resize, err);
 }
 
 /* --- internal snapshots ----------------------------------------------------------------------- */
