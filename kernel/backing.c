@@ -12,7 +12,8 @@
  *
  *	bits 0-1	WALK: ask the layers one by one, each time (a layer ends within
  *			this granule, or could not be read or trusted)
- *			DATA, ZERO, or COMPRESSED: ask that layer
+ *			DATA, ZERO, or LAYER: ask that layer (its cluster is compressed, or may
+ *			move, as that layer is written to by a job and shares it)
  *	bits 2-17	the layer
  *	bits 18-63	DATA: position in the layer's store, in sectors
  */
@@ -26,7 +27,7 @@
 #define SLICE_SLOTS	BIT(SLICE_BITS)
 #define DEEP_LAYERS	8	/* up to so many keep tables cached, for other chains */
 
-enum { WALK, DATA, ZERO, COMPRESSED };
+enum { WALK, DATA, ZERO, LAYER };
 
 #define ENTRY_KIND(e)	((unsigned int)((e) & 3))
 #define ENTRY_LAYER(e)	((unsigned int)((e) >> 2 & 0xffff))
@@ -108,6 +109,15 @@ static int walk(struct qc_backing *backing, u64 pos, u64 len, struct qc_extent *
 	return error;
 }
 
+/*
+ * A layer that may be written: its cluster is copied by the first write to it, and the old one can
+ * be another's then.
+ */
+static bool may_move(const struct qc_extent *extent)
+{
+	return extent->kind == QC_EXTENT_DATA && extent->image->writable && !extent->in_place;
+}
+
 /* The granules of one layer's extent at @pos, into slots @slot...; how many. */
 static unsigned int fill_extent(struct qc_backing *backing, unsigned int layer, u64 *entries,
 				unsigned long *todo, unsigned int slot,
@@ -122,8 +132,8 @@ static unsigned int fill_extent(struct qc_backing *backing, unsigned int layer, 
 
 		if (extent->kind == QC_EXTENT_ZERO)
 			entries[slot + i] = entry_make(ZERO, layer, 0);
-		else if (extent->kind == QC_EXTENT_COMPRESSED)
-			entries[slot + i] = entry_make(COMPRESSED, layer, 0);
+		else if (extent->kind == QC_EXTENT_COMPRESSED || may_move(extent))
+			entries[slot + i] = entry_make(LAYER, layer, 0);
 		else if (pos < POS_LIMIT)
 			entries[slot + i] = entry_make(DATA, layer, pos);
 	}
@@ -150,7 +160,9 @@ static void fill_run(struct qc_backing *backing, unsigned int layer, u64 start, 
 			return;
 		}
 		n = 0;
-		if (!qc_image_lookup(image, pos, min(len, image->size - pos), false, &extent))
+		/* As for a write where there may be one: a run is in place as a whole, or not. */
+		if (!qc_image_lookup(image, pos, min(len, image->size - pos), image->writable,
+				     &extent))
 			n = fill_extent(backing, layer, entries, todo, slot, &extent);
 		if (!n) {
 			/* Stays WALK. */
@@ -250,6 +262,7 @@ int qc_backing_lookup(struct qc_backing *backing, u64 pos, u64 len, struct qc_ex
 	struct qc_block *block;
 	unsigned int slot;
 	u64 granule, entry;
+	int error;
 	bool found;
 
 	len = min(len, qc_backing_size(backing) - pos);
@@ -266,9 +279,12 @@ int qc_backing_lookup(struct qc_backing *backing, u64 pos, u64 len, struct qc_ex
 
 	granule = BIT_ULL(backing->granule_bits);
 	len = min(len, granule - (pos & (granule - 1)));
-	if (ENTRY_KIND(entry) == COMPRESSED)
-		return qc_image_lookup(backing->layers[ENTRY_LAYER(entry)], pos, len, false,
-				       extent);
+	if (ENTRY_KIND(entry) == LAYER) {
+		error = qc_image_lookup(backing->layers[ENTRY_LAYER(entry)], pos, len, false,
+					extent);
+		if (error || extent->kind != QC_EXTENT_UNALLOCATED)
+			return error;
+	}
 	return walk(backing, pos, len, extent);
 }
 

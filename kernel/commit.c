@@ -390,20 +390,28 @@ int qc_commit_and_release(struct qc_image *image)
 
 int qc_commit_quiesce(struct qc_image *image)
 {
+	int error;
+
+	/* Before what may take long: a count of a large image takes longer. */
+	WRITE_ONCE(image->quiesced, true);
 	/* Once for what is dirty, once for the refcounts that this released. */
-	int error = qc_commit_and_release(image) ?: qc_commit_and_release(image);
+	error = qc_commit_and_release(image) ?: qc_commit_and_release(image);
 
 	if (!image->writable || image->format == QC_RAW)
 		return error;
 	cancel_work_sync(&image->count_work);
+	/* A commit that was running can have released clusters, which makes refcounts dirty. */
+	do {
+		cancel_delayed_work_sync(&image->commit_work);
+		wait_event(image->batches_wait, !atomic_read(&image->batches));
+	} while (delayed_work_pending(&image->commit_work));
 	flush_work(&image->corrupt_work);
-	wait_event(image->batches_wait, !atomic_read(&image->batches));
-	cancel_delayed_work_sync(&image->commit_work);
 	return error;
 }
 
 void qc_commit_resume(struct qc_image *image)
 {
+	WRITE_ONCE(image->quiesced, false);
 	if (image->writable && image->format == QC_QCOW2 && READ_ONCE(image->unclean))
 		queue_delayed_work(image->wq, &image->commit_work, COMMIT_PERIOD);
 }
@@ -486,8 +494,11 @@ void qc_writer_close(struct qc_image *image)
 	mutex_lock(&image->lock);
 	image->closing = true;
 	mutex_unlock(&image->lock);
+	cancel_work_sync(&image->count_work);
 	if (!image->released)
 		error = qc_writer_write_back(image);
+	if (!image->released && READ_ONCE(image->corrupt))
+		qc_image_mark_corrupt(image);
 	cancel_delayed_work_sync(&image->commit_work);
 	wait_event(image->batches_wait, !atomic_read(&image->batches));
 	if (error)

@@ -13,7 +13,8 @@ static void count_all(struct qc_image *image, struct qc_count *count, count_step
 {
 	int error = 0;
 
-	while (!error && count->cursor != U64_MAX && !READ_ONCE(image->closing)) {
+	while (!error && count->cursor != U64_MAX && !READ_ONCE(image->closing) &&
+	       !READ_ONCE(image->quiesced)) {
 		u64 next;
 
 		mutex_lock(&image->lock);
@@ -35,7 +36,7 @@ static void count_work(struct work_struct *work)
 
 void qc_count_start(struct qc_image *image)
 {
-	if (READ_ONCE(image->released))
+	if (READ_ONCE(image->released) || READ_ONCE(image->quiesced))
 		return;
 	if (READ_ONCE(image->used.cursor) != U64_MAX || READ_ONCE(image->mapped.cursor) != U64_MAX)
 		queue_work(image->wq, &image->count_work);

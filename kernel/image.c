@@ -289,9 +289,8 @@ int qc_image_before_change(struct qc_image *image)
 	return error;
 }
 
-static void mark_corrupt(struct work_struct *work)
+void qc_image_mark_corrupt(struct qc_image *image)
 {
-	struct qc_image *image = container_of(work, struct qc_image, corrupt_work);
 	int error;
 
 	if (!image->writable || image->version < 3)
@@ -302,6 +301,11 @@ static void mark_corrupt(struct work_struct *work)
 	mutex_unlock(&image->lock);
 	if (error)
 		qc_err("cannot set the corrupt bit of an image: error %d", error);
+}
+
+static void mark_corrupt(struct work_struct *work)
+{
+	qc_image_mark_corrupt(container_of(work, struct qc_image, corrupt_work));
 }
 
 void qc_image_corrupt(struct qc_image *image, const char *what, u64 pos)
@@ -541,9 +545,9 @@ struct qc_image *qc_image_open(enum qc_format format, const char *name, bool wri
 	}
 	if (!r)
 		note_use(qc_image_get(image), device, use);
-	if (store)
+	if (store && !r)
 		qc_store_adopt_held(image->store, store);
-	/* The locks are on the description that was there before. */
+	/* The locks are on the description that was there before, if any. */
 	if (again && again->released)
 		qc_store_swap_held(image->store, again->store);
 	mutex_unlock(&registry_lock);

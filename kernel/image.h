@@ -199,6 +199,7 @@ struct qc_image {
 	u64 commit_started, commit_done; /* generations; done under commit_lock */
 	struct delayed_work commit_work;
 	bool closing;			/* no more delayed commits */
+	bool quiesced;			/* nothing is to be read or written in the background */
 	/*
 	 * For commits in the background and for releasing freed clusters.  The image's own: its
 	 * work waits for the store, and that may lie on another of the module's devices.
@@ -301,6 +302,9 @@ void qc_image_put(struct qc_image *image);
  * bit (version 3), from a work item.  Any context.
  */
 void qc_image_corrupt(struct qc_image *image, const char *what, u64 pos);
+
+/* Set the corrupt bit now.  Process context, sleeps; a failure is logged. */
+void qc_image_mark_corrupt(struct qc_image *image);
 
 /* Point the header to where the refcount table is now, and flush.  Under lock; sleeps. */
 int qc_image_write_reftable(struct qc_image *image);
@@ -488,7 +492,7 @@ int qc_commit_and_release(struct qc_image *image);
  */
 int qc_commit_quiesce(struct qc_image *image);
 
-/* What could not be written then is tried again. */
+/* What could not be written then is tried again, and what was being counted goes on. */
 void qc_commit_resume(struct qc_image *image);
 
 /* For qc_reftable_grow(): with commit_lock and lock held and nothing under writeback. */

@@ -245,11 +245,43 @@ static bool job_completed(const struct qc_job *job, const struct qc_target *targ
 	       qc_image_same(job->chain.top, target->chain.top);
 }
 
+/* Can this be done to the images?  They are bound. */
+static int job_check(const struct qc_job *job, const struct qc_target *target)
+{
+	const struct qc_image *written = job->chain.top;
+
+	if (!test_bit(written_layer(job), target->writable))
+		return -EROFS;
+	if (!job->source)
+		return written->format == QC_QCOW2 ? 0 : -EOPNOTSUPP;
+	return written->size < job->len ? -EFBIG : 0;
+}
+
+/*
+ * All of the layer that is copied or filled.  When a layer goes that another lies on, what that
+ * sees as zeroes behind its end has to be zeroes in the base.
+ */
+static u64 job_length(const struct qc_job *job, const struct qc_target *target)
+{
+	u64 len = job_layer(job, job->top)->size;
+
+	if (!job->source || !job->top)
+		return len;
+	return max(len, min(qc_target_layer(target, job->top - 1)->size, job->chain.top->size));
+}
+
+/* What a lane takes at least. */
+static u64 job_step(const struct qc_job *job)
+{
+	return max_t(u64, qc_cluster_size(job->chain.top), STEP_MIN);
+}
+
 /* Go on over another table, if that is possible.  No lane is in a chunk. */
 static int job_rebind(struct qc_job *job, const struct qc_target *target)
 {
 	bool again = false;
 	unsigned int i;
+	int error;
 
 	if (target->layers != job->layers)
 		return -ESTALE;
@@ -263,7 +295,14 @@ static int job_rebind(struct qc_job *job, const struct qc_target *target)
 	if (!again)
 		return 0;
 	/* The mirror is in use through the old images. */
-	return job->mirrors ? -ESTALE : job_bind(job, target);
+	if (job->mirrors)
+		return -ESTALE;
+	error = job_bind(job, target);
+	/* One that was released may be another by now, for which nothing was worked out. */
+	if (!error && (job_length(job, target) != job->len || job_step(job) != job->step ||
+		       job_check(job, target)))
+		error = -ESTALE;
+	return error;
 }
 
 /* ---- lanes ---- */
@@ -606,7 +645,8 @@ int qc_jobs_check(struct qc_device *device, const struct qc_target *target)
 	list_for_each_entry(job, &device->jobs, list) {
 		spin_lock(&device->lock);
 		/* What is not on the base's disk by now would be lost with a crash. */
-		if (job->completing && qc_store_id_equal(&job->written, top) &&
+		if (job->completing && !(job->state == JOB_ENDED && !job->error) &&
+		    qc_store_id_equal(&job->written, top) &&
 		    target->layers == job->layers - job->base)
 			error = job->error ?: (device->quiet ? 0 : -EIO);
 		spin_unlock(&device->lock);
@@ -714,18 +754,6 @@ static int parse_what(struct qc_job *job, const struct qc_target *target, const 
 	return job->kind->buffered && job->base == job->layers ? -EINVAL : 0;
 }
 
-/* Can this be done to the images?  They are bound. */
-static int job_check(const struct qc_job *job, const struct qc_target *target)
-{
-	const struct qc_image *written = job->chain.top;
-
-	if (!test_bit(written_layer(job), target->writable))
-		return -EROFS;
-	if (!job->source)
-		return written->format == QC_QCOW2 ? 0 : -EOPNOTSUPP;
-	return written->size < job->len ? -EFBIG : 0;
-}
-
 static struct bio_vec *alloc_buffer(void)
 {
 	struct bio_vec *buffer = kcalloc(QC_MIRROR_PAGES, sizeof(*buffer), GFP_KERNEL);
@@ -778,19 +806,6 @@ static int job_start_mirror(struct qc_job *job)
 	return 0;
 }
 
-/*
- * All of the layer that is copied or filled.  When a layer goes that another lies on, what that
- * sees as zeroes behind its end has to be zeroes in the base.
- */
-static u64 job_length(const struct qc_job *job, const struct qc_target *target)
-{
-	u64 len = job_layer(job, job->top)->size;
-
-	if (!job->source || !job->top)
-		return len;
-	return max(len, min(qc_target_layer(target, job->top - 1)->size, job->chain.top->size));
-}
-
 /* Everything that the words demand; on failure job_free() has to follow a job_unbind(). */
 static int job_prepare(struct qc_job *job, const struct qc_target *target, unsigned int nr_options,
 		       char **options)
@@ -809,7 +824,7 @@ static int job_prepare(struct qc_job *job, const struct qc_target *target, unsig
 		return error;
 	job->written = job->chain.top->id;
 	job->len = job_length(job, target);
-	job->step = max_t(u64, qc_cluster_size(job->chain.top), STEP_MIN);
+	job->step = job_step(job);
 	job->limit = job->len;
 	error = job_check(job, target);
 	if (!error && job->source && !job->top)

@@ -550,7 +550,8 @@ int qc_l2_change(struct qc_image *image, enum qc_l2_change what, u64 first, u64 
 		return -EOPNOTSUPP;
 	do {
 		mutex_lock(&image->lock);
-		error = change_locked(image, what, first, count, host, backed, done);
+		error = change_locked(image, what, first, count,
+				      host + (*done << image->cluster_bits), backed, done);
 		mutex_unlock(&image->lock);
 		if (error == -EAGAIN)
 			error = qc_reftable_grow(image) ?: -EAGAIN;

@@ -55,18 +55,17 @@ out:
 void qc_mirror_begin(struct qc_mirror_write *write, struct qc_image *top, u64 pos, u64 len)
 {
 	write->mirror = NULL;
-	if (!qc_image_tracked(top) || !len)
+	write->entered = qc_image_tracked(top) && len;
+	if (!write->entered)
 		return;
+	/* To the end also without a mirror: one that begins meanwhile waits for this write. */
 	write->token = qc_in_flight_enter(&top->writer->writers);
 	write->pos = pos;
 	write->len = len;
 	write->mirror = smp_load_acquire(&top->mirror);	/* pairs with qc_mirror_start() */
-	if (!write->mirror) {
-		qc_in_flight_leave(&top->writer->writers, write->token);
-		return;
-	}
-	qc_range_lock(&write->mirror->ranges, &write->range, pos >> SECTOR_SHIFT,
-		      (pos + len - 1) >> SECTOR_SHIFT);
+	if (write->mirror)
+		qc_range_lock(&write->mirror->ranges, &write->range, pos >> SECTOR_SHIFT,
+			      (pos + len - 1) >> SECTOR_SHIFT);
 }
 
 /* Not repeated but copied. */
@@ -91,9 +90,9 @@ void qc_mirror_end(struct qc_mirror_write *write, struct qc_image *top, struct b
 	struct qc_mirror *mirror = write->mirror;
 	bool reading = false;
 
-	if (!mirror)
+	if (!write->entered)
 		return;
-	if (write->pos < READ_ONCE(mirror->cursor)) {
+	if (mirror && write->pos < READ_ONCE(mirror->cursor)) {
 		/* A write that failed may have changed some of it. */
 		if (!error && bio_op(bio) == REQ_OP_WRITE)
 			error = qc_chain_write(mirror->target, write->pos, write->len,
@@ -103,6 +102,7 @@ void qc_mirror_end(struct qc_mirror_write *write, struct qc_image *top, struct b
 		if (error)
 			mirror->failed(mirror, error, reading);
 	}
-	qc_range_unlock(&mirror->ranges, &write->range);
+	if (mirror)
+		qc_range_unlock(&mirror->ranges, &write->range);
 	qc_in_flight_leave(&top->writer->writers, write->token);
 }

@@ -75,6 +75,7 @@ struct qc_mirror_write {
 	struct qc_mirror *mirror;
 	struct qc_range range;
 	u64 pos, len;
+	bool entered;			/* writers, with token */
 	int token;
 };
 

@@ -528,7 +528,8 @@ static int reftable_move(struct qc_image *image)
 	image->host_end = max(image->host_end, start + blocks + clusters);
 	kvfree(old);
 	/* Should this fail for want of memory the old table leaks; nothing else happens. */
-	return qc_commit_free(image, old_offset >> image->cluster_bits, old_clusters, true);
+	qc_commit_free(image, old_offset >> image->cluster_bits, old_clusters, true);
+	return 0;
 }
 
 int qc_reftable_grow(struct qc_image *image)

@@ -244,7 +244,8 @@ void qc_store_adopt_held(struct qc_store *store, struct qc_store *from)
 
 void qc_store_swap_held(struct qc_store *a, struct qc_store *b)
 {
-	swap(a->held, b->held);
+	if (b->held)
+		swap(a->held, b->held);
 }
 
 void qc_store_id(const struct qc_store *store, struct qc_store_id *id)

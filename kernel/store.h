@@ -86,7 +86,10 @@ void qc_store_put(struct qc_store *store);
  */
 void qc_store_adopt_held(struct qc_store *store, struct qc_store *from);
 
-/* Have either hold the file description, and so the locks, of the other; there may be none. */
+/*
+ * Have either hold the file description, and so the locks, of the other; where @b holds none both
+ * keep what they have.
+ */
 void qc_store_swap_held(struct qc_store *a, struct qc_store *b);
 
 /* What names the same bytes: equal for two stores over one inode or one device. */

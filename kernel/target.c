@@ -502,7 +502,8 @@ static void qchain_postsuspend(struct dm_target *ti)
 	unsigned int i;
 
 	qc_jobs_halt(device);	/* a mirror can have failed since */
-	for_each_set_bit(i, target->writable, target->layers) {
+	/* Also those that an earlier table has written to. */
+	for (i = 0; i < target->layers; i++) {
 		if (!qc_commit_quiesce(qc_target_layer(target, i)))
 			continue;
 		DMERR("cannot write metadata back on suspend; it stays in memory until the resume");
@@ -541,10 +542,11 @@ static void qchain_resume(struct dm_target *ti)
 	struct qc_target *target = ti->private;
 	unsigned int i;
 
-	for_each_set_bit(i, target->writable, target->layers) {
+	for (i = 0; i < target->layers; i++) {
 		struct qc_image *image = qc_target_layer(target, i);
 
-		image->discard_passdown = !target->no_discard_passdown;
+		if (test_bit(i, target->writable))
+			image->discard_passdown = !target->no_discard_passdown;
 		qc_commit_resume(image);
 	}
 	qc_io_start(target);
