@@ -193,7 +193,7 @@ static int run(const struct cli_call *call, struct qc_error *err)
 		  show_named(call->arguments[0], call->values[TREE_SOCKET], array, err) :
 		  show_all(array, err);
 
-	if (array && (!ret || !call->nb_arguments))
+	if (array && (ret >= 0 || !call->nb_arguments))
 		cli_print_json(json_object_get(array));
 	json_object_put(array);
 	return ret < 0 ? ret : CLI_OK;

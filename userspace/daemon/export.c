@@ -126,6 +126,17 @@ int export_load(struct export *export, struct qmp_error *error)
 	return 0;
 }
 
+void export_load_again(void)
+{
+	struct qmp_error error;
+	struct export *export;
+
+	TAILQ_FOREACH(export, &export_list, link)
+		if (export->loaded && export_load(export, &error))
+			log_line(LOG_WARNING, "export %s: %s; cont will try it again", export->id,
+				 error.text);
+}
+
 int export_load_all(struct export *const *exports, size_t count, struct qmp_error *error)
 {
 	for (size_t i = 0; i < count; i++) {
@@ -355,18 +366,41 @@ static int run_stop(struct qmp_session *session, struct json_object *arguments,
 		export_stopped = false;
 		return -1;
 	}
-	TAILQ_FOREACH(export, &export_list, link)
+	/* The newest first: it may lie on an older one, which it needs to write back. */
+	TAILQ_FOREACH_REVERSE(export, &export_list, export_list, link)
 		if (suspend(export->name, &err) < 0)
 			break;
 	if (!export) {
 		qmp_emit("STOP", NULL);
 		return 0;
 	}
-	while ((export = TAILQ_PREV(export, export_list, link)))
+	while ((export = TAILQ_NEXT(export, link)))
 		qc_dm_resume(export->name, NULL);
 	export_stopped = false;
 	state_save(&ignored);
 	return qmp_fail(error, "%s", err.text);
+}
+
+/*
+ * Let the device of @export run with the table that it is to have.  When that fails it stays, or is
+ * again, suspended, and the table is to be loaded: with the old one it would write to what is a
+ * backing file by now.
+ */
+static int go_on(struct export *export, struct qmp_error *error)
+{
+	struct qc_dm_device device;
+	struct qc_error err;
+	int ret = qc_dm_query(export->name, &device, &err);
+
+	if (!ret && device.exists && export->loaded && !device.loaded && export_load(export, error))
+		return -1;
+	if (!ret)
+		ret = export->loaded ? qc_dm_resume_new(export->name, &err) :
+		      qc_dm_resume(export->name, &err);
+	if (ret && ret != -ENODEV)
+		return qmp_fail(error, "%s", err.text);
+	export->loaded = false;
+	return 0;
 }
 
 static int run_cont(struct qmp_session *session, struct json_object *arguments,
@@ -376,7 +410,7 @@ static int run_cont(struct qmp_session *session, struct json_object *arguments,
 	struct qmp_error ignored;
 	struct export *export;
 	struct qc_error err;
-	int failed = 0;
+	bool failed = false;
 
 	(void)session;
 	(void)arguments;
@@ -385,16 +419,18 @@ static int run_cont(struct qmp_session *session, struct json_object *arguments,
 		return 0;
 	if (qc_dm_serialise(&serial, &err) < 0)
 		return qmp_fail(error, "%s", err.text);
-	TAILQ_FOREACH(export, &export_list, link) {
-		int ret = qc_dm_resume(export->name, failed ? NULL : &err);
-
-		if (ret < 0 && ret != -ENODEV)
-			failed = ret;
-		else
-			export->loaded = false;
+	TAILQ_FOREACH(export, &export_list, link)
+		if (go_on(export, failed ? &ignored : error))
+			failed = true;
+	if (failed) {
+		/* All or none: what runs is stopped again. */
+		TAILQ_FOREACH_REVERSE(export, &export_list, export_list, link)
+			if (suspend(export->name, &err) < 0)
+				log_line(LOG_ERR, "%s", err.text);
+		if (state_save(&ignored))
+			log_line(LOG_WARNING, "%s", ignored.text);
+		return -1;
 	}
-	if (failed)
-		return qmp_fail(error, "%s", err.text);
 	export_stopped = false;
 	if (state_save(&ignored))
 		log_line(LOG_WARNING, "%s", ignored.text);

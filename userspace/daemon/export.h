@@ -55,6 +55,12 @@ int export_params(const struct export *export, struct qc_chain *chain, char **pa
 /* Load the table of what the export's node is now; export_switch() puts it to use. */
 int export_load(struct export *export, struct qmp_error *error);
 
+/*
+ * The same for all that have one waiting for cont: it was cleared on the way to something that
+ * failed.
+ */
+void export_load_again(void);
+
 /* The same for @count exports.  On failure no table of theirs is loaded. */
 int export_load_all(struct export *const *exports, size_t count, struct qmp_error *error);
 

@@ -257,9 +257,13 @@ static int remove_snapshot(struct internal_snapshot *s, struct json_object *info
 		aim(&edit, s->node, s->export, &device, &s->export, !!s->export);
 		ret = window_edit(&editing, &switched, &failed, &err);
 		look_again(s->node, s->export);
-		if (ret)
+		if (export_stopped && s->export && !ret)
+			s->export->loaded = true;
+		if (ret) {
 			ret = qmp_fail(error, "Failed to remove snapshot from snapshot list: %s",
 				       cause(failed, &err));
+			export_load_again();
+		}
 	}
 	free_tables(table, 1);
 	return ret;

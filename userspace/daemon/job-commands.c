@@ -54,6 +54,8 @@ static int complete(struct job *job, struct qmp_error *error)
 {
 	if (job_apply_verb(job, JOB_VERB_COMPLETE, error))
 		return -1;
+	if (export_stopped)
+		return qmp_fail(error, "'%s' is stopped; use cont first", job->export);
 	job_complete(job);
 	return 0;
 }

@@ -236,6 +236,13 @@ void job_graph_restore(struct job *job)
 		set_written(job->written, true);
 }
 
+void job_graph_forget(struct job *job)
+{
+	if (job->written)
+		set_written(job->written, false);
+	job->written = NULL;
+}
+
 void job_graph_relock(struct job *job)
 {
 	struct qmp_error error;

@@ -28,6 +28,9 @@ int job_graph_prepare(struct job *job, struct qmp_error *error);
 
 /* What job_graph_prepare() did was done by an earlier daemon: first to nodes, then to locks. */
 void job_graph_restore(struct job *job);
+
+/* Of a job that nobody will end: to nodes alone, before their files are opened. */
+void job_graph_forget(struct job *job);
 void job_graph_relock(struct job *job);
 
 /* The end of that: for reading only again.  What cannot be undone is logged. */

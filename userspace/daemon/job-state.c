@@ -105,7 +105,9 @@ void job_state_prune(void)
 
 	for (job = TAILQ_FIRST(&job_list); job; job = next) {
 		next = TAILQ_NEXT(job, link);
-		if (job_is_block(job) && job->status != JOB_CONCLUDED && !export_find(job->export))
-			job_free(job);
+		if (!job_is_block(job) || job->status == JOB_CONCLUDED || export_find(job->export))
+			continue;
+		job_graph_forget(job);
+		job_free(job);
 	}
 }

@@ -567,6 +567,7 @@ void job_cancel(struct job *job, bool force)
 		return;
 	}
 	job->ends_here = !force && job->status == JOB_READY;
+	save();
 	cancel_kernel(job);
 	job_poll_soon();
 }
@@ -702,8 +703,11 @@ int job_start(struct job *job, struct qmp_error *error)
 {
 	struct qmp_error problem;
 
-	/* Written before there is one: a kernel's job that nobody knows would be in the way. */
-	if (!watch(error) && !job_graph_prepare(job, error)) {
+	/*
+	 * Written before a base is made writable, and before there is a job: either would be in the
+	 * way when nobody knows of it.
+	 */
+	if (!watch(error) && !state_save(error) && !job_graph_prepare(job, error)) {
 		if (!state_save(error) && !start_kernel(job, error)) {
 			set_status(job, JOB_CREATED);
 			set_status(job, JOB_RUNNING);

@@ -238,6 +238,9 @@ int node_read_header(struct node *node, struct qmp_error *error)
 	struct qc_error err;
 	u8 magic[4];
 
+	/* A file that was not there any more when the daemon was started again. */
+	if (!store)
+		return qmp_fail(error, "Could not open '%s'", node_filename(node));
 	if (qc_store_read(store, 0, magic, sizeof(magic), &err) < 0)
 		return qmp_fail(error, "%s", err.text);
 	if (!qc_header_magic(magic))

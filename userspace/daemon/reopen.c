@@ -25,7 +25,8 @@ struct change {
 	bool auto_read_only;
 	bool moves_backing, moves_file;
 	struct node *backing, *file;	/* when they move */
-	struct qc_header *header;	/* when the file moves */
+	struct qc_header *header;	/* when the file moves, as are */
+	struct qc_snapshots snapshots;
 	struct qc_store *store;		/* the description besides the node's, or NULL */
 	bool applied;			/* the exchange has been made */
 	bool handed_over;		/* and the locks are on the other description */
@@ -160,7 +161,7 @@ static int plan_backing(struct reopening *r, struct node *node, struct json_obje
 	struct change *change;
 
 	if (!json_object_object_get_ex(options, "backing", &backing)) {
-		if (!node->backing.node && !node->header->backing)
+		if (!node->backing.node && !(node->header && node->header->backing))
 			return 0;
 		return qmp_fail(error, "backing is missing for '%s'", node->name);
 	}
@@ -337,6 +338,7 @@ static void exchange(struct change *c)
 	struct node *node = c->node;
 	struct qc_header *header = node->header;
 	struct qc_store *store = node->store;
+	struct qc_snapshots snapshots;
 
 	exchange_flag(&node->read_only, &c->read_only);
 	exchange_flag(&node->discard, &c->discard);
@@ -351,6 +353,9 @@ static void exchange(struct change *c)
 		c->file = node_file_move(node, c->file);
 		node->header = c->header;
 		c->header = header;
+		snapshots = node->snapshots;
+		node->snapshots = c->snapshots;
+		c->snapshots = snapshots;
 	}
 	if (node->driver == NODE_QCOW2)
 		node->file.writes = node->written || !node->read_only;
@@ -615,6 +620,7 @@ static int carry_out(struct reopening *r, struct qmp_error *error)
 	undo(r);
 	if (switched)
 		switch_back(r, switched);
+	export_load_again();
 	return -1;
 }
 
@@ -623,6 +629,7 @@ static void free_all(struct reopening *r)
 	for (size_t i = 0; i < r->count; i++) {
 		qc_store_close(r->changes[i].store);
 		qc_header_free(r->changes[i].header);
+		qc_snapshots_free(&r->changes[i].snapshots);
 	}
 	json_object_put(r->before);
 	free(r->changes);

@@ -31,6 +31,7 @@ struct action {
 	struct node *overlay;		/* has this one */
 	char *created;			/* path of the overlay, if it was not there before */
 	bool opened;			/* the overlay is a node of this action's making */
+	bool put;			/* the overlay is over the node, by this action */
 	bool done;			/* carried out, or undone */
 };
 
@@ -285,6 +286,7 @@ static int prepare(struct transaction *t, struct action *action, struct json_obj
 	if (ret)
 		return ret;
 	node_overlay_put(action->node, action->overlay);
+	action->put = true;
 	return 0;
 }
 
@@ -293,7 +295,7 @@ static void undo(struct action *action)
 	if (action->done)
 		return;
 	action->done = true;
-	if (action->overlay && action->overlay->backing.node == action->node)
+	if (action->put)
 		node_overlay_undo(action->node, action->overlay);
 	if (action->opened)
 		node_release(action->overlay);
@@ -415,6 +417,7 @@ static int transact(struct json_object *requests, struct qmp_error *error)
 	if (ret && t.actions) {
 		for (size_t i = t.count; i--;)
 			undo(&t.actions[i]);
+		export_load_again();
 		if (state_save(&problem))
 			log_line(LOG_WARNING, "%s", problem.text);
 	}

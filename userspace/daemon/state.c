@@ -315,6 +315,22 @@ static bool has_happened(struct json_object *graph, struct json_object *next)
 	return false;
 }
 
+/* Does every device that the step is about still show that it was not taken? */
+static bool has_not_happened(struct json_object *graph, struct json_object *next)
+{
+	struct json_object *exports = array_of(next, "exports");
+
+	for (size_t i = 0; exports && i < json_object_array_length(exports); i++) {
+		struct json_object *export = json_object_array_get_idx(exports, i);
+		const char *id = qapi_get_str(export, "id", "");
+
+		if (!same_chain(graph, next, id) &&
+		    !shows(qapi_get_str(export, "name", ""), graph, id))
+			return false;
+	}
+	return true;
+}
+
 static int link_edge(struct node_edge *edge, const char *name, bool writes,
 		     struct qmp_error *error)
 {
@@ -532,10 +548,33 @@ static void mark_in_kernel(const struct export *export)
 		node_protocol(n)->in_kernel = true;
 }
 
+static void bring_up_or_log(struct export *export, struct json_object *chosen,
+			    struct json_object *other)
+{
+	struct qmp_error error;
+	bool behind;
+
+	is_there(export, chosen, other, &behind);
+	if (bring_up(export, behind, &error))
+		log_line(LOG_ERR, "export %s: %s", export->id, error.text);
+}
+
+/*
+ * The device of an export that was killed while it was made: it has never run, and the table that
+ * waits in it holds the image's lock.
+ */
+static void remove_unborn(const struct export *export)
+{
+	struct qc_dm_device device;
+
+	if (qc_dm_query(export->name, &device, NULL) == 0 && device.exists && device.ours &&
+	    !device.live && qc_dm_remove(export->name, NULL) == 0)
+		log_line(LOG_INFO, "%s: removed, as it was not made to the end", export->name);
+}
+
 static void reconcile(struct json_object *chosen, struct json_object *other)
 {
 	struct export *export, *next;
-	struct qmp_error error;
 	bool behind;
 
 	for (export = TAILQ_FIRST(&export_list); export; export = next) {
@@ -547,23 +586,31 @@ static void reconcile(struct json_object *chosen, struct json_object *other)
 		log_line(LOG_WARNING,
 			 "export %s: the device %s is gone, or shows something else; forgotten",
 			 export->id, export->name);
+		remove_unborn(export);
 		export_free(export);
 	}
 	job_state_prune();
 	reopen_all();
-	TAILQ_FOREACH(export, &export_list, link) {
-		is_there(export, chosen, other, &behind);
-		if (bring_up(export, behind, &error))
-			log_line(LOG_ERR, "export %s: %s", export->id, error.text);
+	/* The newest may lie on an older one: it is suspended first, and resumed last. */
+	if (export_stopped) {
+		TAILQ_FOREACH_REVERSE(export, &export_list, export_list, link)
+			bring_up_or_log(export, chosen, other);
+	} else {
+		TAILQ_FOREACH(export, &export_list, link)
+			bring_up_or_log(export, chosen, other);
 	}
 }
 
-static void remove_files(struct json_object *files)
+/* @known: that the step was not taken; who cannot tell leaves them, as they may have data. */
+static void remove_files(struct json_object *files, bool known)
 {
 	for (size_t i = 0; files && i < json_object_array_length(files); i++) {
 		const char *path = json_object_get_string(json_object_array_get_idx(files, i));
 
-		if (path && unlink(path) == 0)
+		if (path && !known)
+			log_line(LOG_WARNING,
+				 "%s: left, as nobody knows whether the snapshot was made", path);
+		else if (path && unlink(path) == 0)
 			log_line(LOG_INFO, "%s: removed, as the snapshot was not made", path);
 	}
 }
@@ -586,7 +633,7 @@ static int restore(struct json_object *state, struct qmp_error *error)
 		return qmp_fail(error, "%s", err.text);
 	forward = next && has_happened(graph, next);
 	if (next && !forward)
-		remove_files(array_of(state, "files"));
+		remove_files(array_of(state, "files"), has_not_happened(graph, next));
 	if (restore_graph(forward ? next : graph, error))
 		return -1;
 	reconcile(forward ? next : graph, forward ? graph : next);

@@ -76,12 +76,13 @@ struct switching {
 static void switch_all(void *ctx, struct outcome *outcome)
 {
 	const struct switching *s = ctx;
-	size_t suspended = 0;
+	size_t first = s->count;	/* from this one on they are suspended */
 	int ret = 0;
 
-	while (suspended < s->count && !ret) {
-		ret = qc_dm_suspend(s->names[suspended], &outcome->err);
-		suspended += !ret;
+	/* The newest first: it may lie on an older one, which it needs to write back. */
+	while (first && !ret) {
+		ret = qc_dm_suspend(s->names[first - 1], &outcome->err);
+		first -= !ret;
 	}
 	while (!ret && outcome->switched < s->count) {
 		ret = qc_dm_resume(s->names[outcome->switched], &outcome->err);
@@ -90,7 +91,7 @@ static void switch_all(void *ctx, struct outcome *outcome)
 	/* What was not switched goes on with its old table. */
 	for (size_t i = outcome->switched; i < s->count; i++) {
 		qc_dm_clear(s->names[i], NULL);
-		if (i < suspended)
+		if (i >= first)
 			qc_dm_resume(s->names[i], NULL);
 	}
 	outcome->ret = ret;
@@ -174,8 +175,10 @@ static void pivot(void *ctx, struct outcome *outcome)
 	struct qc_error *err = &outcome->err;
 
 	outcome->ret = qc_dm_suspend(r->device, err);
-	if (outcome->ret)
+	if (outcome->ret) {
+		qc_dm_clear(r->device, NULL);
 		return;
+	}
 	qc_store_refresh(r->store);
 	outcome->ret = qc_header_read(r->store, &before, err);
 	if (!outcome->ret)
@@ -206,6 +209,24 @@ static int load(const struct window_resize *r, u64 sectors, struct qc_error *err
 	return qc_dm_load(r->device, sectors, r->params, false, err);
 }
 
+/*
+ * Before a layer is released: what the module has found to be corrupt it would not open again.
+ * The device is suspended, so the image says it.
+ */
+static int check_sound(struct qc_store *store, struct qc_error *err)
+{
+	CLEANUP_HEADER struct qc_header *header = NULL;
+	int ret;
+
+	qc_store_refresh(store);
+	ret = qc_header_read(store, &header, err);
+	if (ret < 0)
+		return ret;
+	return header->incompatible & (QC_INCOMPAT_CORRUPT | QC_INCOMPAT_DIRTY) ?
+	       qc_fail(err, EUCLEAN, store->path, "repair it with: qchain check --repair",
+		       "the image is marked corrupt or dirty") : 0;
+}
+
 static void resize_suspended(void *ctx, struct outcome *outcome)
 {
 	const struct window_resize *r = ctx;
@@ -219,7 +240,10 @@ static void resize_suspended(void *ctx, struct outcome *outcome)
 		outcome->ret = qc_dm_suspend(r->device, err);
 	if (outcome->ret)
 		return;
-	outcome->ret = qc_dm_message(r->device, "release 0", err);
+	if (r->format == QC_FORMAT_QCOW2)
+		outcome->ret = check_sound(r->store, err);
+	if (!outcome->ret)
+		outcome->ret = qc_dm_message(r->device, "release 0", err);
 	if (outcome->ret) {
 		qc_dm_resume(r->device, NULL);
 		return;
@@ -268,10 +292,17 @@ static int stand_still(struct edit_work *w)
 	for (size_t i = 0; i < e->nb_devices && !ret; i++)
 		ret = qc_dm_table(e->devices[i].name, &w->stills[i].sectors, &w->stills[i].params,
 				  w->err);
-	for (size_t i = 0; i < e->nb_devices && !ret; i++) {
+	/* The newest first: it may lie on an older one, which it needs to write back. */
+	for (size_t i = e->nb_devices; i-- && !ret;) {
 		ret = e->stopped ? 0 : qc_dm_suspend(e->devices[i].name, w->err);
 		w->stills[i].suspended = !ret;
 	}
+	for (size_t i = 0; i < e->nb_edits && !ret; i++)
+		if (e->edits[i].device >= 0)
+			ret = check_sound(e->edits[i].store, w->err);
+	/* A table that waits for cont has images open, which would not be read again. */
+	for (size_t i = 0; i < e->nb_devices && e->stopped && !ret; i++)
+		ret = qc_dm_clear(e->devices[i].name, w->err);
 	for (size_t i = 0; i < e->nb_devices && !ret; i++) {
 		if (!e->devices[i].released)
 			continue;

@@ -294,6 +294,15 @@ int qc_dm_resume(const char *name, struct qc_error *err)
 	return ret;
 }
 
+int qc_dm_resume_new(const char *name, struct qc_error *err)
+{
+	int ret = resume_device(name, err);
+
+	if (ret)
+		qc_dm_suspend(name, NULL);
+	return ret;
+}
+
 int qc_dm_remove(const char *name, struct qc_error *err)
 {
 	CLEANUP_TASK struct dm_task *task = new_task(DM_DEVICE_REMOVE, name);

@@ -68,6 +68,12 @@ int qc_dm_suspend(const char *name, struct qc_error *err);
  */
 int qc_dm_resume(const char *name, struct qc_error *err);
 
+/*
+ * The same for a suspended device that must not run with its old table.  On failure it is
+ * suspended, and may have lost the loaded one.
+ */
+int qc_dm_resume_new(const char *name, struct qc_error *err);
+
 /* Remove a device; its node and its table are gone when this returns.  -EBUSY when open. */
 int qc_dm_remove(const char *name, struct qc_error *err);
 

@@ -29,6 +29,7 @@ enum header_field {
 	F_EXTRA = 105,
 };
 
+#define MAX_EXTENSIONS		1024	/* far more than anybody has defined */
 #define EXTENSION_HEADER 8	/* type and length */
 #define FEATURE_ENTRY 48	/* of the feature name table */
 #define FEATURE_NAME 46
@@ -164,6 +165,9 @@ static int parse_extensions(struct qc_header *h, const u8 *buf, u64 end, const c
 			return qc_fail(err, EINVAL, name, not_valid,
 				       "header extension 0x%08x is too long: %u bytes", type,
 				       len);
+		if (h->nb_extensions == MAX_EXTENSIONS)
+			return qc_fail(err, EINVAL, name, not_valid,
+				       "more than %d header extensions", MAX_EXTENSIONS);
 		if (qc_header_extension(h, type) && type != QC_EXT_FEATURE_NAMES)
 			return qc_fail(err, EINVAL, name, not_valid,
 				       "header extension 0x%08x appears twice", type);

@@ -272,6 +272,10 @@ static int cut_file(struct shrinking *s)
 	if (s->store->is_bdev)
 		return 0;
 	ret = qc_space_end(&s->space, &end);
+	if (!ret && !end)
+		return qc_fail(s->err, EUCLEAN, s->store->path,
+			       "repair it with: qchain check --repair",
+			       "no cluster is counted as used");
 	if (!ret)
 		ret = qc_store_size(s->store, &now, s->err);
 	end <<= s->header->cluster_bits;
