@@ -244,7 +244,8 @@ try() {
 		"$@"
 	)
 	status=$?
-	for name in $(dm_names | grep '^qc' | sort -r); do
+	for name in $(dm_names); do
+		[[ $name = qc* ]] || continue
 		echo "# $name is left over"
 		umount --all-targets "/dev/mapper/$name" 2> /dev/null
 		timeout 20 dmsetup remove --retry "$name" 2> /dev/null ||

@@ -173,9 +173,10 @@ now_and_then() {
 	after_all
 }
 
-# sectors_written DEVICE
+# sectors_written NAME
 sectors_written() {
-	awk '{ print $7 }' "/sys/dev/block/$(lsblk -dno MAJ:MIN "$1" | tr -d ' ')/stat"
+	awk '{ print $7 }' \
+		"/sys/dev/block/$(dmsetup info -c --noheadings --separator : -o major,minor "$1")/stat"
 }
 
 # The background's period, five seconds, has passed since moment $1.
@@ -202,13 +203,13 @@ suspended() {
 	dmsetup suspend qctest
 	well
 	fails message release 0
-	before=$(sectors_written $TOP)
+	before=$(sectors_written bad-top)
 	wait_for 20 period_is_over $SECONDS
-	[ "$(sectors_written $TOP)" = "$before" ]
+	[ "$(sectors_written bad-top)" = "$before" ]
 	qemu-img rebase -u -f qcow2 -F qcow2 -b "$scratch/base" $TOP
-	before=$(sectors_written $TOP)
+	before=$(sectors_written bad-top)
 	dmsetup resume qctest
-	wait_for 30 eval '[ "$(sectors_written $TOP)" != '"$before"' ]'
+	wait_for 30 eval '[ "$(sectors_written bad-top)" != '"$before"' ]'
 	same_bytes "$scratch/now" /dev/mapper/qctest
 	cp "$scratch/now" "$scratch/now.new"
 	after_all

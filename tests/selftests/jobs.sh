@@ -260,6 +260,45 @@ committed_active() {
 	cmp -n "$size" "$scratch/base.raw" "$model.new"		# the base may be longer
 }
 
+# delays NAME: that device of target delay holds a write.
+delays() {
+	dmsetup status "$1" | awk '{ exit !$5 }'
+}
+
+# A write that began before the active commit, and comes to the disk when its place is copied.
+overtaken() {
+	local disk write
+
+	place disk
+	disk=$place
+	fresh_dir tmpfs
+	qemu-img create -q -f qcow2 "$dir/base" 8M
+	qemu-img create -q -f qcow2 -b "$dir/base" -F qcow2 "$disk"
+	qemu-io -f qcow2 -c "write -q -P 1 1M 64k" "$disk"
+	attach slow "0 $(blockdev --getsz "$disk") delay $disk 0 0 $disk 0 2000"
+	TABLE=$(table_of '' qcow2 /dev/mapper/slow qcow2 "$dir/base")
+	attach qctest "$TABLE"
+	writable 1
+	blkdiscard --zeroout --offset 1M --length 4096 /dev/mapper/qctest &
+	write=$!
+	wait_for 20 delays slow
+	message job_start job0 commit 0 1
+	wait $write
+	wait_for 60 state_is ready
+	message job_complete job0
+	dmsetup suspend qctest
+	dmsetup load qctest --table "$(table_of '' qcow2 "$dir/base")"
+	dmsetup resume qctest
+	BYTES=$((8 * 1048576))
+	ended_well
+	qemu-io -f raw -c "read -P 0 1M 4k" -c "read -P 1 1028k 60k" /dev/mapper/qctest \
+		> "$scratch/log"
+	fails grep failed "$scratch/log"
+	detach qctest
+	detach slow
+	clean "$dir/base"
+}
+
 # An active commit that is not completed: cancelled, overtaken by another table, or in the way of a base
 # that fails.
 not_completed() {
@@ -617,7 +656,7 @@ without_room() {
 
 echo "# seed $seed"
 modprobe dm-flakey || skip_all "there is no dm-flakey"
-plan 41
+plan 42
 bad_disk bad-base 32
 for name in ext4 xfs disk disk-2 disk-3; do place $name; done
 
@@ -662,6 +701,11 @@ try "active commit, version 2 on disks" \
 	committed_active "disk disk-2 tmpfs" 1 --depth 3 --version mixed --mixed-clusters
 try "active commit, 512-byte clusters" \
 	committed_active tmpfs 1 --depth 2 --cluster 512 --size 2097152
+if modprobe -q dm-delay; then
+	try "active commit that overtakes a write" overtaken
+else
+	skip "active commit that overtakes a write" "there is no dm-delay"
+fi
 try "active commit that does not come to that" not_completed
 try "pause, resume, speed" steered
 try "cancel" cancelled

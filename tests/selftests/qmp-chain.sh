@@ -85,8 +85,8 @@ layers_are() {
 	local live known
 
 	live=$(layers_of "$device")
-	known=$(execute query-block | gojq -r '.[0].inserted.image |
-		recurse(."backing-image"; . != null) | .filename' | xargs -n 1 basename | paste -sd ' ')
+	known=$(execute query-block | gojq -r '[.[0].inserted.image |
+		recurse(."backing-image"; . != null) | .filename | sub(".*/"; "")] | join(" ")')
 	[ "$live" = "$1" ] && [ "$known" = "$1" ] && return
 	printf '# %s\n# known: %s\n# not: %s\n' "$live" "$known" "$1"
 	return 1
@@ -110,8 +110,7 @@ ends() {
 	done
 	content "$top" "$scratch/content"
 	still_there qcow2 "$top"
-	[ "$(qemu-img info --backing-chain "$top" | awk '/^image:/ { print $2 }' |
-		xargs -n 1 basename | paste -sd ' ')" = "$layers" ]
+	[ "$(qemu-img info --backing-chain "$top" | awk '/^image:/ { sub(".*/", "", $2); printf "%s%s", n++ ? " " : "", $2 }')" = "$layers" ]
 }
 
 # try_daemon DESCRIPTION COMMAND...: what a test that failed leaves is taken away.

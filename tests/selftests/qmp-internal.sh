@@ -242,7 +242,7 @@ try "in one transaction with an external snapshot" mixed
 
 # The daemon alone, and with the process that changes devices.
 killed() {
-	local n a b pid rounds=${QCHAIN_KILLS:-4}
+	local n a b pid rounds=${QCHAIN_KILLS:-2}
 
 	for n in $(seq "$rounds"); do
 		request transaction "{\"actions\": [$(action p "k$n"), $(action q "k$n")]}"
@@ -272,6 +272,25 @@ killed() {
 }
 try "a daemon that is killed meanwhile" killed
 
+# A table waits for cont while its images are edited; a transaction that fails leaves it there.
+waiting() {
+	local overlay='"type": "blockdev-snapshot-sync", "data": {"device": "p", "snapshot-file":'
+
+	execute stop | is '. == {}'
+	execute transaction "{\"actions\": [{$overlay \"p3.qcow2\"}}]}" | is '. == {}'
+	take p waiting | is '. == {}'
+	take p second | is '. == {}'
+	drop p '"name": "second"' | is '.name == "second"'
+	says_part "Failed to create snapshot 'none' on device 'r'" transaction \
+		"{\"actions\": [$(action r none), {$overlay \"p4.qcow2\"}}]}"
+	[ ! -e p4.qcow2 ]
+	execute cont | is '. == {}'
+	[ "$(layers_of p)" = "p3.qcow2 p2.qcow2 p.qcow2 base.qcow2" ]
+	qemu-img snapshot -U -l p3.qcow2 | grep -q waiting
+	all_run
+}
+try "a table that waits for cont" waiting
+
 end_load
 check "no byte was lost" test $? = 0
 wait $counter
@@ -281,11 +300,11 @@ judged() {
 
 	dd if=/dev/mapper/p of="$scratch/content" bs=1M iflag=direct status=none
 	end_daemon
-	for image in base.qcow2 p.qcow2 p2.qcow2 "$disk_q" r.qcow2 x.qcow2 alone.qcow2; do
+	for image in base.qcow2 p.qcow2 p2.qcow2 p3.qcow2 "$disk_q" r.qcow2 x.qcow2 alone.qcow2; do
 		clean "$image"
 		[ "${image#base}" != "$image" ] || unlocked "$image"
 	done
-	content p2.qcow2 "$scratch/content"
+	content p3.qcow2 "$scratch/content"
 	still_shows one3
 	still_shows one5
 	of_one_moment both4

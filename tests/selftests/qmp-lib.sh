@@ -183,7 +183,12 @@ unlocked() {
 
 # The names of the files that a device shows, top first.
 layers_of() {
-	dmsetup table "$1" | tr ' ' '\n' | grep '^/' | xargs -n 1 basename | paste -sd ' '
+	local word names=()
+
+	for word in $(dmsetup table "$1"); do
+		[[ $word != /* ]] || names+=("${word##*/}")
+	done
+	echo "${names[*]}"
 }
 
 start_client

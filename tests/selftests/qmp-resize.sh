@@ -183,7 +183,7 @@ left_suspended() {
 try "a device that was left suspended" left_suspended
 
 killed() {
-	local n mib rounds=${QCHAIN_KILLS:-4}
+	local n mib rounds=${QCHAIN_KILLS:-2}
 
 	for n in $(seq "$rounds"); do
 		# Larger and smaller in turn.

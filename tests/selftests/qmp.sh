@@ -183,6 +183,8 @@ existing() {
 		'{"node": "node-G", "overlay": "node-E"}'
 	says "The overlay does not support backing images" blockdev-snapshot \
 		'{"node": "virtio0", "overlay": "file"}'
+	says "Node 'node-F' is busy: node is used as backing hd of 'node-G'" blockdev-snapshot \
+		'{"node": "node-F", "overlay": "node-G"}'
 	mkdir sub
 	snapshot_sync node-G sub/h.qcow2 node-H | is '. == {}'
 	[ "$(status_field virtio0 6)" = 8 ]
@@ -412,7 +414,7 @@ requests_of() {
 }
 
 truncate -s 1M k0.raw
-rounds=${QCHAIN_KILLS:-8}
+rounds=${QCHAIN_KILLS:-4}
 failed=
 done=0
 for n in $(seq 1 "$rounds"); do
