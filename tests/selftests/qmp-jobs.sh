@@ -242,7 +242,7 @@ bad_base() {
 # --- a daemon that is killed ----------------------------------------------------------------------
 
 killed() {
-	local n top=node-A low high rounds=${QCHAIN_KILLS:-2}
+	local n top=node-A low high rounds=${QCHAIN_KILLS:-4}
 
 	fresh_dir ext4
 	cd "$dir"
