@@ -267,22 +267,29 @@ delays() {
 
 # A write that began before the active commit, and comes to the disk when its place is copied.
 overtaken() {
-	local disk write
+	local disk sectors write start
 
 	place disk
-	disk=$place
+	disk=$place sectors=$(blockdev --getsz "$place")
 	fresh_dir tmpfs
 	qemu-img create -q -f qcow2 "$dir/base" 8M
 	qemu-img create -q -f qcow2 -b "$dir/base" -F qcow2 "$disk"
 	qemu-io -f qcow2 -c "write -q -P 1 1M 64k" "$disk"
-	attach slow "0 $(blockdev --getsz "$disk") delay $disk 0 0 $disk 0 2000"
+	attach slow "0 $sectors delay $disk 0 0 $disk 0 600000"
 	TABLE=$(table_of '' qcow2 /dev/mapper/slow qcow2 "$dir/base")
 	attach qctest "$TABLE"
 	writable 1
 	blkdiscard --zeroout --offset 1M --length 4096 /dev/mapper/qctest &
 	write=$!
-	wait_for 20 delays slow
-	message job_start job0 commit 0 1
+	wait_for 60 delays slow
+	message job_start job0 commit 0 1 &
+	start=$!
+	# Without a wait for the write the place is copied meanwhile.
+	sleep 3
+	dmsetup load slow --table "0 $sectors linear $disk 0"
+	dmsetup suspend slow
+	dmsetup resume slow
+	wait $start
 	wait $write
 	wait_for 60 state_is ready
 	message job_complete job0
