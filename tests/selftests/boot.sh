@@ -112,7 +112,7 @@ boot() {
 command -v qemu-system-x86_64 > /dev/null || skip_all "qemu-system-x86_64 is not installed"
 # Seen: a panic at its start, now and then, and, with another model of CPU, no start at all.
 [ -w /dev/kvm ] || [ -n "${QCHAIN_EMULATE:-}" ] ||
-	skip_all "no KVM here, and an emulator in an emulated machine is not reliable; QCHAIN_EMULATE=1 tries it"
+	skip_all "no KVM, and emulation in an emulated machine is unreliable (QCHAIN_EMULATE=1 tries)"
 bzimage=$(kernel_image) || skip_all "the image of the running kernel is not in /boot"
 plan 1
 fresh_dir tmpfs

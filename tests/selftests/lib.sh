@@ -117,7 +117,7 @@ new_disk() {
 	[ -b "$disk" ] || disk=/dev/nullb$(cat "$dir/index")
 }
 
-# The shell's own words where they do: to start a program takes its time in the VM, and these run often.
+# The shell's own words where they do: these run often, and to start a program takes time in the VM.
 dm_names() {
 	local name number
 

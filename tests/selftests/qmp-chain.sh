@@ -85,8 +85,7 @@ layers_are() {
 	local live known
 
 	live=$(layers_of "$device")
-	known=$(execute query-block | gojq -r '[.[0].inserted.image |
-		recurse(."backing-image"; . != null) | .filename | sub(".*/"; "")] | join(" ")')
+	known=$(known_layers "$device")
 	[ "$live" = "$1" ] && [ "$known" = "$1" ] && return
 	printf '# %s\n# known: %s\n# not: %s\n' "$live" "$known" "$1"
 	return 1
@@ -110,7 +109,8 @@ ends() {
 	done
 	content "$top" "$scratch/content"
 	still_there qcow2 "$top"
-	[ "$(qemu-img info --backing-chain "$top" | awk '/^image:/ { sub(".*/", "", $2); printf "%s%s", n++ ? " " : "", $2 }')" = "$layers" ]
+	[ "$(qemu-img info --backing-chain "$top" |
+		awk '/^image:/ { sub(".*/", "", $2); printf "%s%s", sep, $2; sep = " " }')" = "$layers" ]
 }
 
 # try_daemon DESCRIPTION COMMAND...: what a test that failed leaves is taken away.

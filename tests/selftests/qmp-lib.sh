@@ -191,4 +191,10 @@ layers_of() {
 	echo "${names[*]}"
 }
 
+# known_layers ID: the same as the daemon knows them, of the device of export ID.
+known_layers() {
+	execute query-block | gojq -r ".[] | select(.device == \"$1\") | [.inserted.image |
+		recurse(.\"backing-image\"; . != null) | .filename | sub(\".*/\"; \"\")] | join(\" \")"
+}
+
 start_client

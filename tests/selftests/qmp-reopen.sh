@@ -66,7 +66,6 @@ for export in top second; do
 	devices+=(--export "type=dm,id=v$export,node-name=$export,name=$export,writable=on")
 done
 
-
 fresh_dir ext4
 cd "$dir" || exit
 for image in base flat rw; do qemu-img create -q -f qcow2 $image.qcow2 32M; done
@@ -172,9 +171,7 @@ killed() {
 			"$name.qcow2 flat.qcow2") shows $name 2 "$(layers_of $name)" ;;
 			*) return 1 ;;
 			esac
-			[ "$(execute query-block | gojq -r ".[] | select(.device == \"v$name\") |
-				.inserted.image | recurse(.\"backing-image\"; . != null) |
-				.filename" | xargs -n 1 basename | paste -sd ' ')" = "$(layers_of $name)" ]
+			[ "$(known_layers "v$name")" = "$(layers_of $name)" ]
 		done
 		kill -0 "$load"
 	done

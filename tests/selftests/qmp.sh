@@ -384,10 +384,8 @@ agrees() {
 			dmsetup info $id
 			return 1
 		}
-		live=$(dmsetup table $id | tr ' ' '\n' | grep '^/' | xargs -n 1 basename | tr '\n' ' ')
-		known=$(execute query-block | gojq -r ".[] | select(.device == \"$id\") | .inserted.image |
-			recurse(.\"backing-image\"; . != null) | .filename" | xargs -n 1 basename |
-			tr '\n' ' ')
+		live=$(layers_of $id)
+		known=$(known_layers $id)
 		[ "$live" = "$known" ] || { printf '# %s: %s\n# but: %s\n' $id "$live" "$known"; return 1; }
 	done
 }

@@ -299,36 +299,29 @@ static bool same_chain(struct json_object *a, struct json_object *b, const char 
 	return !x && !y;
 }
 
-/* Has the kernel taken the step from @graph to @next, at least for one device? */
-static bool has_happened(struct json_object *graph, struct json_object *next)
+/* A step from one graph to the next, as the devices show it whose chains it changes. */
+struct step {
+	size_t changed;
+	size_t before, after;		/* of these show what was, and what was to be */
+};
+
+static struct step look_at_step(struct json_object *graph, struct json_object *next)
 {
 	struct json_object *exports = array_of(next, "exports");
+	struct step step = { 0 };
 
 	for (size_t i = 0; exports && i < json_object_array_length(exports); i++) {
 		struct json_object *export = json_object_array_get_idx(exports, i);
 		const char *id = qapi_get_str(export, "id", "");
+		const char *name = qapi_get_str(export, "name", "");
 
-		if (!same_chain(graph, next, id) &&
-		    shows(qapi_get_str(export, "name", ""), next, id))
-			return true;
+		if (same_chain(graph, next, id))
+			continue;
+		step.changed++;
+		step.before += shows(name, graph, id);
+		step.after += shows(name, next, id);
 	}
-	return false;
-}
-
-/* Does every device that the step is about still show that it was not taken? */
-static bool has_not_happened(struct json_object *graph, struct json_object *next)
-{
-	struct json_object *exports = array_of(next, "exports");
-
-	for (size_t i = 0; exports && i < json_object_array_length(exports); i++) {
-		struct json_object *export = json_object_array_get_idx(exports, i);
-		const char *id = qapi_get_str(export, "id", "");
-
-		if (!same_chain(graph, next, id) &&
-		    !shows(qapi_get_str(export, "name", ""), graph, id))
-			return false;
-	}
-	return true;
+	return step;
 }
 
 static int link_edge(struct node_edge *edge, const char *name, bool writes,
@@ -619,6 +612,7 @@ static int restore(struct json_object *state, struct qmp_error *error)
 {
 	struct json_object *graph, *exports, *next = NULL;
 	CLEANUP_FD int serial = -1;
+	struct step step = { 0 };
 	struct qc_error err;
 	bool forward;
 
@@ -631,9 +625,12 @@ static int restore(struct json_object *state, struct qmp_error *error)
 	if ((next || (exports && json_object_array_length(exports))) &&
 	    qc_dm_serialise(&serial, &err) < 0)
 		return qmp_fail(error, "%s", err.text);
-	forward = next && has_happened(graph, next);
+	if (next)
+		step = look_at_step(graph, next);
+	/* The kernel has taken it at least for one device. */
+	forward = step.after;
 	if (next && !forward)
-		remove_files(array_of(state, "files"), has_not_happened(graph, next));
+		remove_files(array_of(state, "files"), step.before == step.changed);
 	if (restore_graph(forward ? next : graph, error))
 		return -1;
 	reconcile(forward ? next : graph, forward ? graph : next);

@@ -220,11 +220,7 @@ static int check_sound(struct qc_store *store, struct qc_error *err)
 
 	qc_store_refresh(store);
 	ret = qc_header_read(store, &header, err);
-	if (ret < 0)
-		return ret;
-	return header->incompatible & (QC_INCOMPAT_CORRUPT | QC_INCOMPAT_DIRTY) ?
-	       qc_fail(err, EUCLEAN, store->path, "repair it with: qchain check --repair",
-		       "the image is marked corrupt or dirty") : 0;
+	return ret < 0 ? ret : qc_header_sound(header, store->path, err);
 }
 
 static void resize_suspended(void *ctx, struct outcome *outcome)

@@ -94,17 +94,9 @@ static int release_stale(const char *name, struct qc_error *err)
 
 int qc_check_writable(const struct qc_chain *chain, struct qc_error *err)
 {
-	const struct qc_header *h = chain->layers[0].header;
-	const char *path = chain->layers[0].store->path;
+	const struct qc_layer *top = &chain->layers[0];
 
-	if (h && h->incompatible & QC_INCOMPAT_CORRUPT)
-		return qc_fail(err, EUCLEAN, path,
-			       "repair it with qchain check --repair, or use --read-only to save data",
-			       "the image is marked corrupt");
-	if (h && h->incompatible & QC_INCOMPAT_DIRTY)
-		return qc_fail(err, EUCLEAN, path, "repair it with: qchain check --repair",
-			       "the image is marked dirty: it was not closed properly");
-	return 0;
+	return top->header ? qc_header_sound(top->header, top->store->path, err) : 0;
 }
 
 /* "Dirty bit": refcounts may be wrong and are repaired before anything else. */

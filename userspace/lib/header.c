@@ -29,7 +29,7 @@ enum header_field {
 	F_EXTRA = 105,
 };
 
-#define MAX_EXTENSIONS		1024	/* far more than anybody has defined */
+#define MAX_EXTENSIONS 1024	/* far more than anybody has defined */
 #define EXTENSION_HEADER 8	/* type and length */
 #define FEATURE_ENTRY 48	/* of the feature name table */
 #define FEATURE_NAME 46
@@ -414,6 +414,18 @@ void qc_header_free(struct qc_header *h)
 void qc_cleanup_header(struct qc_header **header)
 {
 	qc_header_free(*header);
+}
+
+int qc_header_sound(const struct qc_header *header, const char *name, struct qc_error *err)
+{
+	if (header->incompatible & QC_INCOMPAT_CORRUPT)
+		return qc_fail(err, EUCLEAN, name,
+			       "repair it with qchain check --repair, or use --read-only to save data",
+			       "the image is marked corrupt");
+	if (header->incompatible & QC_INCOMPAT_DIRTY)
+		return qc_fail(err, EUCLEAN, name, "repair it with: qchain check --repair",
+			       "the image is marked dirty: it was not closed properly");
+	return 0;
 }
 
 int qc_header_supported(const struct qc_header *h, const char *name, struct qc_error *err)

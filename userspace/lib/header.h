@@ -143,6 +143,9 @@ void qc_header_free(struct qc_header *header);
 void qc_cleanup_header(struct qc_header **header);
 #define CLEANUP_HEADER __attribute__((cleanup(qc_cleanup_header)))
 
+/* Refuse an image that is marked corrupt or dirty: it is to be repaired first.  -EUCLEAN. */
+int qc_header_sound(const struct qc_header *header, const char *name, struct qc_error *err);
+
 /*
  * Refuse, by name and with a remedy, what neither this library nor the module can
  * do: encryption, external data files, extended L2 entries.  -ENOTSUP.

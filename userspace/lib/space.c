@@ -19,12 +19,8 @@ int qc_space_open(struct qc_space *s, struct qc_store *store, const struct qc_he
 	};
 	if (!s->block)
 		return qc_fail_nomem(err, store->path);
-	if (header->incompatible & QC_INCOMPAT_CORRUPT)
-		return qc_fail(err, EUCLEAN, store->path, "repair it with: qchain check --repair",
-			       "the image is marked corrupt");
-	if (header->incompatible & QC_INCOMPAT_DIRTY)
-		return qc_fail(err, EUCLEAN, store->path, "repair it with: qchain check --repair",
-			       "the image is marked dirty: it was not closed properly");
+	if (qc_header_sound(header, store->path, err) < 0)
+		return -EUCLEAN;
 	return qc_read_table(store, header->reftable_offset, s->reftable_entries, &s->reftable,
 			     err);
 }
