@@ -280,7 +280,15 @@ def next_daemon():
              [('good', 'concluded', None),
               ('bad', 'concluded', "Could not create '/none/a.img': No such file or directory"),
               ('j', 'concluded', 'The daemon ended before the job did')])
-        for job in ['good', 'bad', 'j']:
+        # One that had not to wait for anybody, and was killed there, goes.
+        p.kill()
+        with p.graph() as saved:
+            saved['jobs'][1]['auto-dismiss'] = True
+        p.start()
+        same([i['id'] for i in p.does('query-jobs')], ['good', 'j'])
+        with p.graph() as saved:
+            same([i['id'] for i in saved['jobs']], ['good', 'j'])
+        for job in ['good', 'j']:
             p.does('job-dismiss', {'id': job})
         # When it ends in order, it takes its unfinished work away.
         os.unlink(os.path.join(p.path, 'full.img'))

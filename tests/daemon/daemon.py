@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """What the tests of qchaind on the host share: the daemon, clients, and TAP."""
 
+import contextlib
 import itertools
 import json
 import os
@@ -126,6 +127,16 @@ class Place:
     def kill(self):
         self.client.close()
         self.daemon.__exit__()
+
+    @contextlib.contextmanager
+    def graph(self):
+        """That in the state file, to be changed while there is no daemon."""
+        with open(self.state, 'r+', encoding='utf-8') as file:
+            state = json.load(file)
+            yield state['graph']
+            file.seek(0)
+            json.dump(state, file)
+            file.truncate()
 
     def __enter__(self):
         return self

@@ -3,11 +3,6 @@
 #
 # Internal snapshots of nodes that are no devices, next to qemu-storage-daemon's. Prints TAP.
 
-import fcntl
-import os
-import subprocess
-import threading
-
 from daemon import Place, must, run_tests, same
 
 FILES = '''
@@ -163,25 +158,4 @@ def told():
         same(p.ask(*drop('top', name='z'))['return'], z)
 
 
-def waits():
-    """a daemon waits for what is left of one that was killed while it had an image edited"""
-    with Images() as p:
-        p.kill()
-        with open(p.state + '.lock', 'r+', encoding='ascii') as lock:
-            must(lock.read().strip().isdigit(), 'the lock does not say whose it is')
-            fcntl.flock(lock, fcntl.LOCK_EX)
-            # Longer than it waits for one that is alive.
-            timer = threading.Timer(7, lambda: fcntl.flock(lock, fcntl.LOCK_UN))
-            timer.start()
-            p.start()
-            must(not timer.is_alive(), 'it did not wait')
-        with open(p.state + '.lock', 'r+', encoding='ascii') as lock:
-            same(int(lock.read()), p.daemon.process.pid)
-        # While that one is there, nobody else starts.
-        ended = subprocess.run(p.daemon.process.args, env={**os.environ, 'QCHAIN_STATE': p.state},
-                               cwd=p.path, capture_output=True, text=True, check=False)
-        same(ended.returncode, 1)
-        must('another qchaind runs with it' in ended.stderr, ended.stderr)
-
-
-run_tests([like_qemu, told, waits])
+run_tests([like_qemu, told])

@@ -275,6 +275,9 @@ killed() {
 		fi
 		wait_for 60 no_jobs || { execute query-block-jobs; return 1; }
 		layers_are "$(layers_of virtio0)"
+		# Nothing keeps a node that is not in the chain any more.
+		[ "$(execute query-named-block-nodes | gojq -r '.[] | select(.drv == "qcow2").file' |
+			wc -l)" = "$(layers_of virtio0 | wc -w)" ]
 		[ "$(dmsetup info -c --noheadings -o suspended,tables_loaded virtio0)" = Active:Live ]
 		[ "$(status_field virtio0 8)" = 0 ]
 		kill -0 "$load"

@@ -319,13 +319,11 @@ static void conclude(struct job *job)
 	set_status(job, JOB_CONCLUDED);
 	job->above = NULL;
 	job->below = NULL;
-	if (job->auto_dismiss) {
-		forget(job);
-		job_dismiss(job);
-		return;
-	}
+	/* First: one that is not in the kernel would look as if it had been taken away. */
 	save();
 	forget(job);
+	if (job->auto_dismiss)
+		job_dismiss(job);
 }
 
 void job_finalize(struct job *job)
@@ -754,6 +752,8 @@ static int take_up(struct qmp_error *error)
 		next = TAILQ_NEXT(job, link);
 		if (job->status == JOB_CONCLUDED) {
 			forget(job);
+			if (job->auto_dismiss)
+				job_dismiss(job);
 		} else if (job->done) {
 			conclude(job);
 		} else if (!job_is_block(job)) {

@@ -565,6 +565,21 @@ static void remove_unborn(const struct export *export)
 		log_line(LOG_INFO, "%s: removed, as it was not made to the end", export->name);
 }
 
+/* What a step left without users: it was taken, and its end not saved. */
+static void release_unused(void)
+{
+	struct node *node = TAILQ_FIRST(&node_list);
+
+	while (node) {
+		bool unused = !node->owned && TAILQ_EMPTY(&node->users);
+
+		if (unused)
+			node_release(node);
+		/* Others may have gone with it. */
+		node = unused ? TAILQ_FIRST(&node_list) : TAILQ_NEXT(node, link);
+	}
+}
+
 static void reconcile(struct json_object *chosen, struct json_object *other)
 {
 	struct export *export, *next;
@@ -583,6 +598,7 @@ static void reconcile(struct json_object *chosen, struct json_object *other)
 		export_free(export);
 	}
 	job_state_prune();
+	release_unused();
 	reopen_all();
 	/* The newest may lie on an older one: it is suspended first, and resumed last. */
 	if (export_stopped) {
