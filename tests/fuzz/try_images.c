@@ -94,6 +94,10 @@ static struct {
 		char text[120];
 		u64 count;
 	} reasons[64];
+	struct {
+		const char *name;
+		u64 ms;
+	} stages[16];
 } sum;
 
 static struct seed seeds[32];
@@ -115,17 +119,38 @@ static __attribute__((noreturn, format(printf, 1, 2))) void die(const char *fmt,
 	exit(1);
 }
 
-static u64 seconds(void)
+static u64 milliseconds(void)
 {
 	struct timespec ts;
 
 	clock_gettime(CLOCK_MONOTONIC, &ts);
-	return ts.tv_sec;
+	return ts.tv_sec * 1000ULL + ts.tv_nsec / 1000000;
 }
 
+static u64 seconds(void)
+{
+	return milliseconds() / 1000;
+}
+
+/* What is done from now on; NULL: nothing. */
 static void stage(const char *name)
 {
+	static u64 *ms, since;
+	u64 time = milliseconds();
+	unsigned int i = 0;
+
+	if (ms)
+		*ms += time - since;
+	since = time;
+	ms = NULL;
+	if (!name)
+		return;
 	snprintf(now->stage, sizeof(now->stage), "%s", name);
+	while (sum.stages[i].name && strcmp(sum.stages[i].name, name) &&
+	       i < ARRAY_SIZE(sum.stages) - 1)
+		i++;
+	sum.stages[i].name = name;
+	ms = &sum.stages[i].ms;
 }
 
 static void failed(const struct test *t, const char *fmt, ...)
@@ -648,6 +673,7 @@ static void run(u64 number)
 	for (unsigned int i = 0; i < t.nr_layers; i++)
 		if (strcmp(t.paths[i], t.place->path))
 			unlink(t.paths[i]);
+	stage(NULL);
 }
 
 /* ---- the frame ---- */
@@ -676,7 +702,11 @@ static void report(u64 count, u64 warm_kib)
 	       sum.failed_writes);
 	for (unsigned int i = 0; i < ARRAY_SIZE(sum.reasons) && sum.reasons[i].count; i++)
 		printf("# refused %llu times: %s\n", sum.reasons[i].count, sum.reasons[i].text);
-	printf("# memory available: %lld MiB less than at the start\n",
+	printf("# seconds:");
+	for (unsigned int i = 0; i < ARRAY_SIZE(sum.stages) && sum.stages[i].name; i++)
+		printf("%s %s %.1f", i ? "," : "", sum.stages[i].name,
+		       sum.stages[i].ms / 1000.0);
+	printf("\n# memory available: %lld MiB less than at the start\n",
 	       ((long long)warm_kib - (long long)available_kib()) / 1024);
 }
 
