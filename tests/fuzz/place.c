@@ -14,6 +14,7 @@
 
 #define PIECE (256U << 10)
 #define NEXT_TO (64U << 10)
+#define BLOCK 4096U
 
 static u8 buffer[PIECE] __attribute__((aligned(4096)));
 
@@ -109,6 +110,23 @@ const char *fuzz_place_name(const struct fuzz_place *place, const char *name)
 	return to;
 }
 
+static bool is_zero(const struct fuzz_image *image, size_t at)
+{
+	size_t len = image->size - at < BLOCK ? image->size - at : BLOCK;
+
+	return !image->bytes[at] && !memcmp(image->bytes + at, image->bytes + at + 1, len - 1);
+}
+
+/* The bytes from @at on that are written together, before the next block of zeroes; whole blocks. */
+static size_t run_length(const struct fuzz_image *image, size_t at)
+{
+	size_t len = 0;
+
+	while (len < PIECE && at + len < image->size && !is_zero(image, at + len))
+		len += BLOCK;
+	return len;
+}
+
 void fuzz_place_write(const struct fuzz_place *place, const char *path,
 		      const struct fuzz_image *image)
 {
@@ -119,20 +137,18 @@ void fuzz_place_write(const struct fuzz_place *place, const char *path,
 	/* On the memory disks of the tests a discard leaves zeroes, and takes no time. */
 	if (place->device ? ioctl(fd, BLKDISCARD, range) : ftruncate(fd, image->size))
 		die(path, "clear");
-	for (size_t at = 0; at < image->size; at += 4096) {
-		size_t len = image->size - at < 4096 ? image->size - at : 4096;
+	for (size_t at = 0, run; at < image->size; at += run ? run : BLOCK) {
+		size_t len, left = image->size - at;
 
-		if (!memcmp(image->bytes + at, image->bytes + at + 1, len - 1) &&
-		    !image->bytes[at])
-			continue;
-		if (place->device) {
-			memset(buffer, 0, 4096);
-			memcpy(buffer, image->bytes + at, len);
-			if (pwrite(fd, buffer, 4096, at) != 4096)
-				die(path, "write");
-		} else if (pwrite(fd, image->bytes + at, len, at) != (ssize_t)len) {
+		run = run_length(image, at);
+		len = left < run ? left : run;
+		memcpy(buffer, image->bytes + at, len);
+		memset(buffer + len, 0, run - len);
+		/* A device takes whole blocks only. */
+		if (place->device)
+			len = run;
+		if (pwrite(fd, buffer, len, at) != (ssize_t)len)
 			die(path, "write");
-		}
 	}
 	if (close(fd))
 		die(path, "close");

@@ -89,19 +89,10 @@ swapped() {
 	awk '$1 == "pswpout" { print int($2 / 256) }' /proc/vmstat
 }
 
-# swap_on LAYOUT SIZE: swap on a device whose image lies in a file, in one that is all there, or on
-# a disk.
+# swap_on IMAGE SIZE: swap on a device with this one.
 swap_on() {
-	case $1 in
-	file*)
-		qemu-img create -q -f qcow2 -o preallocation="${1#file-}" "$dir/swap" "$2"
-		image=$dir/swap
-		;;
-	disk)
-		qemu-img create -q -f qcow2 "$swap_disk" "$2"
-		image=$swap_disk
-		;;
-	esac
+	image=$1
+	qemu-img create -q -f qcow2 "$image" "$2"
 	attach qcswap "$(table_of '' qcow2 "$image")"
 	mkswap /dev/mapper/qcswap > "$scratch/log"
 	swapon /dev/mapper/qcswap
@@ -125,16 +116,15 @@ swapping() {
 
 # More than fits into its group's memory.
 swapping_group() {
-	swap_on "$1" 250M
+	swap_on "$dir/swap" 250M
 	swapping 80 in_group 40 hog --passes "$passes" 128
 }
 
 # More than fits into what is left of the machine's: reclaim finds nothing but what it can swap
-# to the chain, and the cache of the file system below. What is left is an estimate of the kernel's,
-# tens of MiB too low at times. A file is all there, as a swap file has to be: to make one grow, its
-# file system needs memory, and may wait for it for ever.
+# to the chain. What is left is an estimate of the kernel's, tens of MiB too low at times. Not for
+# an image in a file: its file system takes bios from the pool from which swap takes its own.
 swapping_machine() {
-	swap_on "$1" 250M
+	swap_on "$swap_disk" 250M
 	squeeze 96
 	swapping 40 hog --passes "$passes" 232
 	release_memory
@@ -148,7 +138,7 @@ fi
 kib=$(cat $limit)
 at_exit swapoff -a
 echo "# seed $seed"
-plan 7
+plan 6
 filled_disk 280
 swap_disk=$disk
 filled_disk 800
@@ -160,8 +150,7 @@ try "1 MiB of metadata for 1 TiB" within_bound 1024
 try "the same in a group with 16 MiB" within_bound 1024 in_group 16
 try "the same when the machine has little memory" within_bound_pressed 1024
 try "metadata is given back" given_back
-rm "$dir/big"
-try "swap on a chain in a file, in a group" swapping_group file-off
-try "swap on a chain in a file, machine without memory" swapping_machine file-full
-try "swap on a chain on a disk, machine without memory" swapping_machine disk
+rm -f "$dir/big"
+try "swap on a chain in a file, in a group" swapping_group
+try "swap on a chain on a disk, machine without memory" swapping_machine
 echo "$kib" > $limit
