@@ -600,13 +600,13 @@ static int pull_piece(struct qc_chain *chain, unsigned int upper, u64 first, u64
 	token = qc_in_flight_enter(top->in_flight);
 	error = qc_image_lookup(top, pos, min(*count << top->cluster_bits, top->size - pos), true,
 				&extent);
+	if (!error) {
+		*count = DIV_ROUND_UP_ULL(extent.len, qc_cluster_size(top));
+		kind = QC_EXTENT_UNALLOCATED;
+		if (extent.kind == QC_EXTENT_UNALLOCATED)
+			error = look_up_upper(chain, upper, first, count, &kind);
+	}
 	qc_in_flight_leave(top->in_flight, token);
-	if (error)
-		return error;
-	*count = DIV_ROUND_UP_ULL(extent.len, qc_cluster_size(top));
-	if (extent.kind != QC_EXTENT_UNALLOCATED)
-		return 0;
-	error = look_up_upper(chain, upper, first, count, &kind);
 	if (error || kind == QC_EXTENT_UNALLOCATED)
 		return error;
 	*reading = false;

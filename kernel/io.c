@@ -351,6 +351,7 @@ void qc_io_stop_waiting(struct qc_target *target)
 
 	spin_lock_irqsave(&target->lock, flags);
 	target->suspending = true;
+	target->out_of_space = false;	/* nobody waits any more */
 	spin_unlock_irqrestore(&target->lock, flags);
 	cancel_delayed_work_sync(&target->retry);
 	take_waiting(target, &bios);

@@ -56,10 +56,32 @@ static int bdev_flush(struct qc_store *store)
 	return blkdev_issue_flush(store->bdev);
 }
 
+/*
+ * With a bio of its own: blkdev_issue_zeroout() takes one from the pool from which swap takes its
+ * own, and those may wait for us.
+ */
 static int bdev_zero_range(struct qc_store *store, u64 pos, u64 len)
 {
-	return blkdev_issue_zeroout(store->bdev, pos >> SECTOR_SHIFT, len >> SECTOR_SHIFT,
-				    GFP_NOIO, 0);
+	struct block_device *bdev = store->bdev;
+	struct bio bio;
+	u64 n;
+	int r = 0;
+
+	if (pos + len > bdev_nr_bytes(bdev))
+		return qc_store_cut(store) ? -EIO : -ENOSPC;
+	for (; len && !r; pos += n, len -= n) {
+		n = min(len, (u64)bdev_write_zeroes_sectors(bdev) << SECTOR_SHIFT);
+		n = round_down(n, store->block);
+		if (!n)
+			return -EOPNOTSUPP;
+		bio_init(&bio, bdev, NULL, 0, REQ_OP_WRITE_ZEROES);
+		bio.bi_iter.bi_sector = pos >> SECTOR_SHIFT;
+		bio.bi_iter.bi_size = n;
+		r = submit_bio_wait(&bio);
+		bio_uninit(&bio);
+	}
+	/* The device has found out that it cannot. */
+	return r && !bdev_write_zeroes_sectors(bdev) ? -EOPNOTSUPP : r;
 }
 
 static int bdev_discard(struct qc_store *store, u64 pos, u64 len)
