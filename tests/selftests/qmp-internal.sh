@@ -291,6 +291,39 @@ waiting() {
 }
 try "a table that waits for cont" waiting
 
+# A device whose image lies on another one.
+on_another() {
+	local refusal="Node 'node-high' lies on the device of export 'low', which stands still meanwhile"
+
+	qemu-img create -q -f qcow2 low.qcow2 8M
+	execute blockdev-add '{"driver": "qcow2", "node-name": "node-low",
+		"file": {"driver": "file", "filename": "low.qcow2"}}' | is '. == {}'
+	execute block-export-add '{"type": "dm", "id": "low", "name": "low", "node-name": "node-low",
+		"writable": true}' | is '. == {}'
+	qemu-img create -q -f qcow2 /dev/mapper/low 4M
+	execute blockdev-add '{"driver": "qcow2", "node-name": "node-high",
+		"file": {"driver": "host_device", "filename": "/dev/mapper/low"}}' | is '. == {}'
+	execute block-export-add '{"type": "dm", "id": "high", "name": "high",
+		"node-name": "node-high", "writable": true}' | is '. == {}'
+	take low a | is '. == {}'
+	take high a | is '. == {}'
+	says "$refusal" transaction "{\"actions\": [$(action high b), $(action low b)]}"
+	execute stop | is '. == {}'
+	says "$refusal" blockdev-snapshot-internal-sync '{"device": "high", "name": "b"}'
+	says "$refusal" blockdev-snapshot-delete-internal-sync '{"device": "high", "name": "a"}'
+	take low b | is '. == {}'
+	execute cont | is '. == {}'
+	drop high '"name": "a"' | is '.name == "a"'
+	for n in high low; do
+		execute block-export-del "{\"id\": \"$n\"}" | is '. == {}'
+		execute blockdev-del "{\"node-name\": \"node-$n\"}" | is '. == {}'
+	done
+	qemu-img snapshot -l low.qcow2 | grep -qw b
+	clean low.qcow2
+	all_run
+}
+try "an image that lies on another device" on_another
+
 end_load
 check "no byte was lost" test $? = 0
 wait $counter

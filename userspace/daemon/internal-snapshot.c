@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 /* Internal snapshots, made and deleted. */
 #include <errno.h>
+#include <sys/sysmacros.h>
 #include <time.h>
 
 #include "dm.h"
@@ -30,6 +31,33 @@ static struct node *find_root(const char *device, struct qmp_error *error)
 		return NULL;
 	}
 	return node;
+}
+
+/* An image cannot be edited while what it lies on stands still. */
+static int check_below(struct node *node, const struct export *still,
+		       struct qmp_error *error)
+{
+	const struct qc_store *store = node_protocol(node)->store;
+	struct qc_dm_device device;
+
+	if (!store || qc_dm_query(still->name, &device, NULL) < 0 || !device.exists ||
+	    !qc_store_lies_on(store, makedev(device.major, device.minor)))
+		return 0;
+	return qmp_fail(error,
+			"Node '%s' lies on the device of export '%s', which stands still meanwhile",
+			node->name, still->id);
+}
+
+static int check_stopped(struct node *node, struct qmp_error *error)
+{
+	const struct export *export;
+	int ret = 0;
+
+	if (!export_stopped)
+		return 0;
+	TAILQ_FOREACH(export, &export_list, link)
+		ret = ret ? ret : check_below(node, export, error);
+	return ret;
 }
 
 /* The image for writing. */
@@ -74,6 +102,8 @@ int internal_prepare(struct internal_snapshot *s, struct json_object *data,
 		return -1;
 	if (s->export && !live(ctx, s->node))
 		s->export = NULL;
+	if (check_stopped(s->node, error))
+		return -1;
 	clock_gettime(CLOCK_REALTIME, &now);
 	s->date_sec = now.tv_sec;
 	s->date_nsec = now.tv_nsec;
@@ -192,6 +222,9 @@ int internal_make(struct internal_snapshot *const *snapshots, size_t count,
 	for (size_t i = 0; i < count && !ret; i++) {
 		const struct internal_snapshot *s = snapshots[i];
 
+		for (size_t j = 0; j < nb_exports && !ret; j++)
+			ret = check_below(s->node, exports[j], error);
+
 		edits[i] = (struct window_edit){
 			.store = s->store, .create = s->name,
 			.date_sec = s->date_sec, .date_nsec = s->date_nsec,
@@ -294,7 +327,8 @@ static int run_delete(struct qmp_session *session, struct json_object *arguments
 	if (s.node->read_only)
 		return qmp_fail(error, "Failed to remove snapshot from snapshot list: %s",
 				strerror(EPERM));
-	if (export_of_node(s.node, &s.export, error) || open_image(&s, error))
+	if (export_of_node(s.node, &s.export, error) || check_stopped(s.node, error) ||
+	    open_image(&s, error))
 		return -1;
 	info = snapshot_info(found);
 	if (remove_snapshot(&s, info, error)) {

@@ -55,6 +55,13 @@ void qc_cleanup_store(struct qc_store **store);
 /* True when both are the same file or device, under whatever name. */
 bool qc_store_same(const struct qc_store *a, const struct qc_store *b);
 
+/*
+ * Is the store the block device @below, or does it lie on it?  Seen through device-mapper, md,
+ * partitions, loop devices, and file systems that name their device as that of their files, which
+ * btrfs does not.
+ */
+bool qc_store_lies_on(const struct qc_store *store, dev_t below);
+
 /* The size of the file or device now. */
 int qc_store_size(const struct qc_store *store, u64 *size, struct qc_error *err);
 
