@@ -71,6 +71,25 @@ static void must_io(const char *what)
 	must("qemu-io %s " IMAGE " > out && ! grep -q failed out", what);
 }
 
+/* A virtual machine's state lies there when a snapshot with one was applied: nobody sees it. */
+static void behind_the_end(void **state)
+{
+	static const u8 size[8] = { [4] = 0x20 };	/* 512 MiB, big-endian */
+	struct qc_error err = { 0 };
+	struct qc_store *store;
+
+	(void)state;
+	must("qemu-img create -q -f qcow2 " IMAGE " 1G");
+	must_io("-c 'write -P 1 0 64k' -c 'write -P 2 600M 1M'");
+	assert_int_equal(qc_store_open(IMAGE, QC_OPEN_WRITE, &store, &err), 0);
+	assert_int_equal(qc_store_write(store, 24, size, sizeof(size), &err), 0);
+	qc_store_close(store);
+	must("qemu-img check " IMAGE);
+	must_grow(1ULL << 30);
+	must("qemu-img check " IMAGE);
+	must_io("-c 'read -P 1 0 64k' -c 'read -P 0 600M 1M'");
+}
+
 /* Data before stays, what is new reads as zeroes and can be written. */
 static void every_geometry(void **state)
 {
@@ -265,6 +284,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(every_geometry),
+		cmocka_unit_test(behind_the_end),
 		cmocka_unit_test(refused),
 		cmocka_unit_test(smaller),
 		cmocka_unit_test(with_snapshots),

@@ -138,11 +138,13 @@ static int parse_settings(char *list, struct qc_create_options *o, struct qc_err
 	return 0;
 }
 
-/* The backing chain must be good; its size is the new image's if none was given. */
+/*
+ * The backing chain must be good; its size is the new image's if none was given.  It stays open,
+ * and locked, so that the new image cannot take the place of a part of it.
+ */
 static int open_backing(const char *image, struct qc_create_options *o, bool need_size,
-			struct qc_error *err)
+			struct qc_chain **chain, struct qc_error *err)
 {
-	CLEANUP_CHAIN struct qc_chain *chain = NULL;
 	CLEANUP_FREE char *path = NULL;
 	enum qc_format format;
 	int ret;
@@ -151,9 +153,9 @@ static int open_backing(const char *image, struct qc_create_options *o, bool nee
 	if (!ret)
 		ret = qc_chain_resolve_name(image, o->backing, &path, err);
 	if (!ret)
-		ret = qc_chain_open(path, format, QC_CHAIN_LOCK, &chain, err);
+		ret = qc_chain_open(path, format, QC_CHAIN_LOCK, chain, err);
 	if (!ret && need_size)
-		o->size = chain->layers[0].size;
+		o->size = (*chain)->layers[0].size;
 	return ret;
 }
 
@@ -166,6 +168,7 @@ static int run(const struct cli_call *call, struct qc_error *err)
 		.backing_format = call->values[CREATE_BACKING_FORMAT],
 		.force = call->values[CREATE_FORCE],
 	};
+	CLEANUP_CHAIN struct qc_chain *backing = NULL;
 	int ret;
 
 	if (call->values[CREATE_FORMAT] && strcmp(call->values[CREATE_FORMAT], "qcow2"))
@@ -185,7 +188,7 @@ static int run(const struct cli_call *call, struct qc_error *err)
 		return qc_fail(err, EINVAL, image, "say -F qcow2 or -F raw",
 			       "the format of the backing file is not given");
 	if (o.backing && !call->values[CREATE_UNSAFE]) {
-		ret = open_backing(image, &o, !have_size, err);
+		ret = open_backing(image, &o, !have_size, &backing, err);
 		if (ret < 0)
 			return ret;
 	} else if (!have_size) {

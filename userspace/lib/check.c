@@ -506,17 +506,15 @@ static int update_header(struct check *c, unsigned int repair, struct qc_error *
 {
 	struct qc_header *h = c->header;
 	u64 incompatible = h->incompatible;
-	u64 autoclear = h->autoclear & QC_AUTOCLEAR_KNOWN;
 	bool stale_bitmaps = !(h->autoclear & QC_AUTOCLEAR_BITMAPS) &&
 			     repair & QC_REPAIR_LEAKS &&
 			     qc_header_extension(h, QC_EXT_BITMAPS);
 
 	if (repair & QC_REPAIR_ERRORS && !c->corruptions)
 		incompatible &= ~(QC_INCOMPAT_DIRTY | QC_INCOMPAT_CORRUPT);
-	if (incompatible == h->incompatible && autoclear == h->autoclear && !stale_bitmaps)
+	if (incompatible == h->incompatible && !stale_bitmaps)
 		return 0;
 	h->incompatible = incompatible;
-	h->autoclear = autoclear;
 	if (stale_bitmaps)
 		qc_header_set_extension(h, QC_EXT_BITMAPS, NULL, 0);
 	return qc_header_write(h, c->store, err);
@@ -530,6 +528,9 @@ static int repair(struct check *c, struct qc_check_result *result, struct qc_err
 	int ret;
 
 	c->quiet = true;
+	ret = qc_header_begin_change(c->header, 0, c->store, err);
+	if (ret < 0)
+		return ret;
 	if (corruptions && c->rebuild) {
 		/* Blocks that overlap something else must not be written to. */
 		if (!(fix & QC_REPAIR_ERRORS))

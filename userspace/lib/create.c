@@ -286,7 +286,7 @@ int qc_create(const char *path, const struct qc_create_options *o, struct qc_err
 {
 	CLEANUP_HEADER struct qc_header *h = calloc(1, sizeof(*h));
 	CLEANUP_STORE struct qc_store *store = NULL;
-	bool created = true;
+	bool created = true, locked;
 	int ret;
 
 	if (!h)
@@ -304,13 +304,15 @@ int qc_create(const char *path, const struct qc_create_options *o, struct qc_err
 		return ret;
 
 	ret = qc_lock(store, QC_LOCK_WRITE, err);
+	locked = !ret;
 	if (!ret && !created)
 		ret = check_existing(store, o, err);
 	if (!ret)
 		ret = write_image(store, h, o, created, err);
 	if (!ret && created)
 		ret = flush_directory(path, err);
-	if (ret < 0 && created)
+	/* Who has the lock instead may have made it an image of his own. */
+	if (ret < 0 && created && locked)
 		unlink(path);
 	return ret;
 }

@@ -416,6 +416,17 @@ void qc_cleanup_header(struct qc_header **header)
 	qc_header_free(*header);
 }
 
+int qc_header_begin_change(struct qc_header *header, u64 stale, struct qc_store *store,
+			   struct qc_error *err)
+{
+	u64 autoclear = header->autoclear & QC_AUTOCLEAR_KNOWN & ~stale;
+
+	if (autoclear == header->autoclear)
+		return 0;
+	header->autoclear = autoclear;
+	return qc_header_write(header, store, err);
+}
+
 int qc_header_sound(const struct qc_header *header, const char *name, struct qc_error *err)
 {
 	if (header->incompatible & QC_INCOMPAT_CORRUPT)

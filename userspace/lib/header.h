@@ -143,6 +143,13 @@ void qc_header_free(struct qc_header *header);
 void qc_cleanup_header(struct qc_header **header);
 #define CLEANUP_HEADER __attribute__((cleanup(qc_cleanup_header)))
 
+/*
+ * Before anything else of an image is written: what only unknown features know is out of date from
+ * then on, and what is in @stale (QC_AUTOCLEAR_*), too.  On stable storage when this returns 0.
+ */
+int qc_header_begin_change(struct qc_header *header, u64 stale, struct qc_store *store,
+			   struct qc_error *err);
+
 /* Refuse an image that is marked corrupt or dirty: it is to be repaired first.  -EUCLEAN. */
 int qc_header_sound(const struct qc_header *header, const char *name, struct qc_error *err);
 

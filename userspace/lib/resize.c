@@ -92,10 +92,11 @@ static int grow(struct growing *g, u64 size)
 			       "qemu-img amend -o compat=1.1 makes it version 3",
 			       "an image of version 2 with snapshots cannot be grown");
 	ret = qc_space_open(&g->space, g->store, h, g->err);
+	if (!ret)
+		ret = qc_header_begin_change(h, QC_AUTOCLEAR_BITMAPS, g->store, g->err);
 	if (!ret && entries > h->l1_size)
 		ret = lengthen_l1(g, entries, &old_first, &old_count);
 	h->size = size;
-	h->autoclear &= ~QC_AUTOCLEAR_BITMAPS;
 	if (!ret)
 		ret = qc_header_write(h, g->store, g->err);
 	if (!ret && old_count)
@@ -111,6 +112,9 @@ int qc_grow(struct qc_store *store, u64 size, struct qc_error *err)
 
 	size = qc_round_up(size, QC_SECTOR_SIZE);
 	if (ret < 0 || size <= header->size)
+		return ret;
+	ret = qc_cut_behind_end(store, header, err);
+	if (ret < 0)
 		return ret;
 	g.header = header;
 	ret = grow(&g, size);

@@ -29,6 +29,12 @@ int qc_grow(struct qc_store *store, u64 size, struct qc_error *err);
  */
 int qc_shrink(struct qc_store *store, u64 size, struct qc_error *err);
 
+/*
+ * qc_cut_behind_end - give up what an image has behind its end, as qc_shrink() does: the state of a
+ * virtual machine, after a snapshot with one was applied.  @header is the image's, and kept up.
+ */
+int qc_cut_behind_end(struct qc_store *store, struct qc_header *header, struct qc_error *err);
+
 /* One or the other, for an image of either format. */
 int qc_resize_layer(struct qc_store *store, enum qc_format format, u64 size,
 		    struct qc_error *err);

@@ -314,31 +314,50 @@ static int shrink(struct shrinking *s, u64 size)
 	if (!ret)
 		ret = qc_read_table(s->store, h->l1_offset, h->l1_size, &s->l1, s->err);
 	if (!ret)
+		ret = qc_header_begin_change(h, QC_AUTOCLEAR_BITMAPS, s->store, s->err);
+	if (!ret)
 		ret = cut_tables(s, size);
 	if (!ret)
 		ret = write_l1(s);
 	h->size = size;
-	h->autoclear &= ~QC_AUTOCLEAR_BITMAPS;
 	if (!ret)
 		ret = qc_header_write(h, s->store, s->err);
 	return ret ? ret : give_back(s);
 }
 
-int qc_shrink(struct qc_store *store, u64 size, struct qc_error *err)
+static int cut(struct qc_store *store, struct qc_header *header, u64 size, struct qc_error *err)
 {
-	CLEANUP_HEADER struct qc_header *header = NULL;
-	struct shrinking s = { .store = store, .err = err };
-	int ret = qc_header_read(store, &header, err);
+	struct shrinking s = { .store = store, .header = header, .err = err };
+	int ret = shrink(&s, size);
 
-	size = qc_round_up(size, QC_SECTOR_SIZE);
-	if (ret < 0 || size >= header->size)
-		return ret;
-	s.header = header;
-	ret = shrink(&s, size);
 	qc_space_close(&s.space);
 	free(s.l1);
 	free(s.l2);
 	free(s.cluster);
 	free(s.runs);
 	return ret;
+}
+
+int qc_shrink(struct qc_store *store, u64 size, struct qc_error *err)
+{
+	CLEANUP_HEADER struct qc_header *header = NULL;
+	int ret = qc_header_read(store, &header, err);
+
+	size = qc_round_up(size, QC_SECTOR_SIZE);
+	if (ret < 0 || size >= header->size)
+		return ret;
+	return cut(store, header, size, err);
+}
+
+int qc_cut_behind_end(struct qc_store *store, struct qc_header *header, struct qc_error *err)
+{
+	u64 tables = qc_div_round_up(header->size,
+				     (u64)qc_l2_entries(header) * qc_cluster_size(header));
+	CLEANUP_FREE u64 *l1 = NULL;
+	int ret = qc_read_table(store, header->l1_offset, header->l1_size, &l1, err);
+	bool any = false;
+
+	for (u64 i = tables; !ret && i < header->l1_size; i++)
+		any |= l1[i];
+	return any ? cut(store, header, header->size, err) : ret;
 }

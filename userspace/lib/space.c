@@ -6,9 +6,24 @@
 #include "space.h"
 #include "walk.h"
 
+/* A block elsewhere than in a cluster of its own would be written over something else. */
+static int check_reftable(const struct qc_space *s)
+{
+	u32 size = qc_cluster_size(s->header);
+
+	for (u64 i = 0; i < s->reftable_entries; i++)
+		if (be64toh(s->reftable[i]) % size || be64toh(s->reftable[i]) > INT64_MAX)
+			return qc_fail(s->err, EUCLEAN, s->store->path,
+				       "repair it with: qchain check --repair",
+				       "entry %llu of the refcount table is damaged", i);
+	return 0;
+}
+
 int qc_space_open(struct qc_space *s, struct qc_store *store, const struct qc_header *header,
 		  struct qc_error *err)
 {
+	int ret;
+
 	*s = (struct qc_space){
 		.store = store,
 		.header = header,
@@ -21,8 +36,9 @@ int qc_space_open(struct qc_space *s, struct qc_store *store, const struct qc_he
 		return qc_fail_nomem(err, store->path);
 	if (qc_header_sound(header, store->path, err) < 0)
 		return -EUCLEAN;
-	return qc_read_table(store, header->reftable_offset, s->reftable_entries, &s->reftable,
-			     err);
+	ret = qc_read_table(store, header->reftable_offset, s->reftable_entries, &s->reftable,
+			    err);
+	return ret ? ret : check_reftable(s);
 }
 
 void qc_space_close(struct qc_space *s)
