@@ -117,7 +117,7 @@ static bool is_zero(const struct fuzz_image *image, size_t at)
 	return !image->bytes[at] && !memcmp(image->bytes + at, image->bytes + at + 1, len - 1);
 }
 
-/* The bytes from @at on that are written together, before the next block of zeroes; whole blocks. */
+/* How many bytes from @at on are written together: whole blocks, before the next one of zeroes. */
 static size_t run_length(const struct fuzz_image *image, size_t at)
 {
 	size_t len = 0;

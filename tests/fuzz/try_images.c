@@ -571,17 +571,27 @@ static void use(struct test *t)
 	check_status(t);
 }
 
-/* The name of the backing file is that of the seed. */
+/*
+ * The name of the backing file is that of the seed.  Bitmaps do not keep up with the writes, and
+ * what only they use counts as leaked then.
+ */
 static void check_with_qemu(const struct test *t)
 {
+	const u8 *header = t->seed->top.bytes;
+	bool bitmaps = qc_get_be32(header + 4) >= 3 &&
+		       qc_get_be64(header + 88) & QC_AUTOCLEAR_BITMAPS;
 	char file[PATH_MAX + 64], command[PATH_MAX + 160];
+	int status;
 
 	snprintf(file, sizeof(file), "{\"driver\":\"%s\",\"filename\":\"%s\"}",
 		 t->place->device ? "host_device" : "file", t->top);
 	snprintf(command, sizeof(command),
 		 "qemu-img check -q 'json:{\"driver\":\"qcow2\",\"backing\":null,\"file\":%s}'",
 		 file);
-	if (system(command))
+	status = system(command);
+	if (bitmaps && !t->read_only && WIFEXITED(status) && WEXITSTATUS(status) == 3)
+		return;
+	if (status)
 		failed(t, "qemu-img check finds something");
 }
 
