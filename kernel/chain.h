@@ -28,7 +28,8 @@ struct qc_chain {
 /*
  * qc_backing_get - the backing made of @layers, topmost first.
  * Takes over the caller's references to the images.  Tables over the same layers share one
- * backing.  Returns it, or ERR_PTR(-ENOMEM) (the references are dropped).  Sleeps.
+ * backing, unless one of these may be written.  Returns it, or ERR_PTR(-ENOMEM) (the references
+ * are dropped).  Sleeps.
  */
 struct qc_backing *qc_backing_get(struct qc_image **layers, unsigned int count);
 struct qc_backing *qc_backing_ref(struct qc_backing *backing);

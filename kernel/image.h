@@ -28,8 +28,9 @@
  *	(1) after the L2 entry that no longer names it is on stable storage (commit.c), and
  *	(2) after a grace period of in_flight that began after (1).
  *
- * Nobody who holds any of these waits for a work item that has not started:
- * a single rescuer thread is enough to make progress.
+ * Nobody who holds any of these waits for a work item that has not started, but for one of a store
+ * (sync_call() in store.c), whose queue has a rescuer of its own and takes none of these: a single
+ * rescuer thread for each queue is enough to make progress.
  */
 #ifndef QCHAIN_IMAGE_H
 #define QCHAIN_IMAGE_H
@@ -166,8 +167,8 @@ struct qc_image {
 	struct qc_cache cache;		/* by store position >> block_bits */
 
 	/*
-	 * The active L1 table in CPU order, NULL in an image used only as a backing
-	 * file (which reads it through the cache).  Changed under lock, read with READ_ONCE().
+	 * The active L1 table in CPU order, NULL in an image that is only read below
+	 * others (which reads it through the cache).  Changed under lock, read with READ_ONCE().
 	 */
 	u64 *l1;
 

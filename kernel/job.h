@@ -3,7 +3,7 @@
  * Jobs: copying in the background, over a chain that stays in use.  They belong to the device, not
  * to a table: the next table of the same device goes on with them.
  *
- *	RUNNING --pause--> PAUSED --resume--> RUNNING
+ *	RUNNING, STOPPED --pause--> PAUSED --resume--> RUNNING
  *	RUNNING --error, if it is to wait--> STOPPED --resume--> RUNNING
  *	RUNNING --everything copied, of an active commit--> READY, see mirror.h
  *	READY --told to complete, a table that begins with the base--> ENDING
@@ -63,7 +63,8 @@ int qc_job_message(struct qc_target *target, unsigned int argc, char **argv);
  * @layers: the layer and the base, as the message job_start has them for a stream
  * @pos: bytes, from which cluster on; returns the end of the one that was copied, or of the last
  * one that was looked at.
- * Errors as qc_job_message(), and -EBUSY when the device is suspended.  Process context, sleeps.
+ * Errors as qc_job_message(), those of the copying, -EBUSY when the device is suspended, -EINTR.
+ * Process context, sleeps.
  */
 int qc_job_stream_cluster(struct qc_target *target, char **layers, u64 *pos);
 

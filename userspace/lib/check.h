@@ -50,8 +50,9 @@ struct qc_check_result {
  * qc_check - check, and repair what options->repair says.
  * @store: locked for reading, or for writing when repairing.
  * @header: of this image; brought up to date by a repair.
- * A repair that leaves no corruption clears the dirty and the corrupt bit.  What cannot be
- * repaired without guessing at data (overlaps, misplaced L2 entries) stays and is counted.
+ * A repair with QC_REPAIR_ERRORS that leaves no corruption clears the dirty and the corrupt bit,
+ * and any repair the autoclear bits that are not known, first of all.  What cannot be repaired
+ * without guessing at data (overlaps, misplaced L2 entries) stays and is counted.
  * A repair that is killed at any point can be done again.
  * Returns 0 when the check was carried out, whatever it found (see @result), or a
  * negative errno: -EIO etc., -ENOTSUP, -ENOMEM, -EFBIG.
