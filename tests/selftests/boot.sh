@@ -90,7 +90,7 @@ machine() {
 			-drive file=/dev/mapper/qctest,format=raw,if=none,id=d,cache=none,aio=native \
 			2> "$log" || echo "status $?" >> "$log"
 	fi
-	[ -s "$log" ] || return 0
+	grep -q '^status ' "$log" || return 0
 	tail -n 5 "$log" "$console" | sed 's/^/# /'
 	return 1
 }
