@@ -176,7 +176,8 @@ check "after which it is clean" qemu-img check "$disk"
 check "create does not overwrite it" refused 1 "$disk" "--force" -- \
 	qchain create "$disk" 32M
 check "unless it is told to" qchain create --force "$disk" 32M
-check "but never over its own backing chain" fails qchain create --force -b "$disk" -F qcow2 "$disk"
+check "but never over its own backing chain" refused 1 "$disk" "does not share" -- \
+	qchain create --force -b "$disk" -F qcow2 "$disk"
 check "which gives a clean image" qemu-img check -f qcow2 "$disk"
 qchain create --force "$disk" 32M
 qemu-io -f qcow2 -c "write -P 3 0 8M" "$disk" > /dev/null
