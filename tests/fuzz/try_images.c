@@ -146,8 +146,8 @@ static void stage(const char *name)
 	if (!name)
 		return;
 	snprintf(now->stage, sizeof(now->stage), "%s", name);
-	while (sum.stages[i].name && strcmp(sum.stages[i].name, name) &&
-	       i < ARRAY_SIZE(sum.stages) - 1)
+	while (i < ARRAY_SIZE(sum.stages) - 1 && sum.stages[i].name &&
+	       strcmp(sum.stages[i].name, name))
 		i++;
 	sum.stages[i].name = name;
 	ms = &sum.stages[i].ms;

@@ -192,7 +192,7 @@ static int compare_block(struct check *c, u64 first, u64 entry, u8 *block, struc
 {
 	u32 order = c->header->refcount_order;
 	u32 entries = qc_refblock_entries(c->header);
-	bool valid = entry && !(entry & (qc_cluster_size(c->header) - 1)) &&
+	bool valid = entry && qc_reftable_entry_sound(c->header, entry) &&
 		     entry >> c->header->cluster_bits < c->clusters;
 	bool dirty = false;
 	int ret;

@@ -353,7 +353,7 @@ int qc_recount_new(struct qc_store *store, const struct qc_header *h, struct qc_
 	for (u64 i = 0; i < entries; i++) {
 		u64 entry = be64toh(table[i]);
 
-		if (entry % qc_cluster_size(h) || entry > INT64_MAX)
+		if (!qc_reftable_entry_sound(h, entry))
 			return qc_fail(err, EINVAL, store->path, repair,
 				       "entry %llu of the refcount table (0x%016llx) is malformed",
 				       i, entry);

@@ -7,8 +7,14 @@
 
 #include "header.h"
 
-/* Refcount table entry: the refcount block's offset; the rest is reserved. */
-#define QC_REFTABLE_OFFSET_MASK 0xfffffffffffffe00ULL
+/*
+ * Refcount table entry: 0, or where the refcount block is. A block elsewhere than in a cluster of its
+ * own would be written over something else.
+ */
+static inline bool qc_reftable_entry_sound(const struct qc_header *header, u64 entry)
+{
+	return entry % qc_cluster_size(header) == 0 && entry <= INT64_MAX;
+}
 
 /* The largest refcount that fits into the image's width. */
 u64 qc_refcount_max(u32 refcount_order);

@@ -6,13 +6,10 @@
 #include "space.h"
 #include "walk.h"
 
-/* A block elsewhere than in a cluster of its own would be written over something else. */
 static int check_reftable(const struct qc_space *s)
 {
-	u32 size = qc_cluster_size(s->header);
-
 	for (u64 i = 0; i < s->reftable_entries; i++)
-		if (be64toh(s->reftable[i]) % size || be64toh(s->reftable[i]) > INT64_MAX)
+		if (!qc_reftable_entry_sound(s->header, be64toh(s->reftable[i])))
 			return qc_fail(s->err, EUCLEAN, s->store->path,
 				       "repair it with: qchain check --repair",
 				       "entry %llu of the refcount table is damaged", i);
@@ -34,10 +31,10 @@ int qc_space_open(struct qc_space *s, struct qc_store *store, const struct qc_he
 	};
 	if (!s->block)
 		return qc_fail_nomem(err, store->path);
-	if (qc_header_sound(header, store->path, err) < 0)
-		return -EUCLEAN;
-	ret = qc_read_table(store, header->reftable_offset, s->reftable_entries, &s->reftable,
-			    err);
+	ret = qc_header_sound(header, store->path, err);
+	if (!ret)
+		ret = qc_read_table(store, header->reftable_offset, s->reftable_entries,
+				    &s->reftable, err);
 	return ret ? ret : check_reftable(s);
 }
 
@@ -71,8 +68,7 @@ static int load(struct qc_space *s, u64 index)
 		return ret;
 	s->loaded = false;
 	s->index = index;
-	s->offset = index < s->reftable_entries ?
-		    be64toh(s->reftable[index]) & QC_REFTABLE_OFFSET_MASK : 0;
+	s->offset = index < s->reftable_entries ? be64toh(s->reftable[index]) : 0;
 	if (s->offset)
 		ret = qc_store_read(s->store, s->offset, s->block, qc_cluster_size(s->header),
 				    s->err);

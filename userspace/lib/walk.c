@@ -293,7 +293,7 @@ static int walk_refcounts(struct qc_walk *w, struct qc_error *err)
 
 		if (!entry)
 			continue;
-		if (entry & ~QC_REFTABLE_OFFSET_MASK || misaligned(w, entry) || entry > INT64_MAX) {
+		if (!qc_reftable_entry_sound(h, entry)) {
 			bad(w, QC_USE_REFBLOCK,
 			    "entry %u of the refcount table (0x%016llx) is malformed", i, entry);
 			continue;
