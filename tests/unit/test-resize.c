@@ -5,6 +5,7 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
+#include "entry.h"
 #include "helper.h"
 #include "resize.h"
 
@@ -280,6 +281,27 @@ static void not_smaller(void **state)
 	assert_int_equal(shrink(512, &err), -ENOTSUP);
 }
 
+/* What an entry behind the new end names is not given back when something else is there. */
+static void damaged(void **state)
+{
+	static const u64 tables[] = { 40, 48 };	/* in the header: offsets of L1 and refcount table */
+	struct qc_error err = { 0 };
+
+	(void)state;
+	for (u32 i = 0; i < ARRAY_SIZE(tables); i++) {
+		u64 l2;
+
+		must("qemu-img create -q -f qcow2 " IMAGE " 1M");
+		must_io("-c 'write -P 7 0 1M'");
+		l2 = peek64(IMAGE, peek64(IMAGE, 40)) & QC_OFFSET_MASK;
+		poke64(IMAGE, l2 + 15 * sizeof(u64), QC_COPIED | peek64(IMAGE, tables[i]));
+		must("cp " IMAGE " before");
+		assert_int_equal(shrink(512, &err), -EUCLEAN);
+		assert_non_null(strstr(err.text, "its tables are damaged; see: qchain check"));
+		must("cmp " IMAGE " before");
+	}
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -292,6 +314,7 @@ int main(void)
 		cmocka_unit_test(of_compressed),
 		cmocka_unit_test(over_another),
 		cmocka_unit_test(not_smaller),
+		cmocka_unit_test(damaged),
 	};
 
 	return cmocka_run_group_tests_name("resize", tests, scratch_setup, scratch_teardown);

@@ -13,6 +13,7 @@
  */
 #include <errno.h>
 
+#include "check.h"
 #include "entry.h"
 #include "resize.h"
 #include "space.h"
@@ -295,6 +296,16 @@ static int give_back(struct shrinking *s)
 	return ret ? ret : cut_file(s);
 }
 
+/* What damaged tables refer to may be in use elsewhere, and must not be given back. */
+static int check_sound(struct shrinking *s)
+{
+	const struct qc_check_options options = { 0 };
+	struct qc_check_result result;
+	int ret = qc_check(s->store, s->header, &options, &result, s->err);
+
+	return !ret && result.corruptions ? fail_damaged(s) : ret;
+}
+
 static int shrink(struct shrinking *s, u64 size)
 {
 	struct qc_header *h = s->header;
@@ -309,6 +320,8 @@ static int shrink(struct shrinking *s, u64 size)
 	if (!s->l2 || !s->cluster)
 		return qc_fail_nomem(s->err, s->store->path);
 	ret = qc_space_open(&s->space, s->store, h, s->err);
+	if (!ret)
+		ret = check_sound(s);
 	if (!ret)
 		ret = qc_store_size(s->store, &s->file_end, s->err);
 	if (!ret)
