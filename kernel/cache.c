@@ -64,12 +64,13 @@ static long block_cost(const struct qc_block *block)
 
 bool qc_cache_is_short(void)
 {
-	return READ_ONCE(data_pool->curr_nr) < RESERVE_BLOCKS / 2;
+	return min(READ_ONCE(data_pool->curr_nr), READ_ONCE(block_pool->curr_nr)) <
+	       RESERVE_BLOCKS / 2;
 }
 
 static void *data_alloc(const struct qc_cache *cache, bool *reserve)
 {
-	void *data = kmalloc(qc_cache_block_size(cache), GFP_NOIO | __GFP_NOWARN | __GFP_NORETRY);
+	void *data = kmalloc(qc_cache_block_size(cache), QC_GFP_LOCKED);
 
 	*reserve = !data;
 	if (data)
@@ -169,6 +170,17 @@ static unsigned long evict(unsigned long scan)
 	}
 	spin_unlock(&cache_lock);
 	return evicted;
+}
+
+void qc_cache_free_reserve(void)
+{
+	struct qc_block *block, *next;
+
+	spin_lock(&cache_lock);
+	list_for_each_entry_safe(block, next, &lru_list, lru)
+		if (test_bit(QC_BLOCK_RESERVE, &block->flags))
+			block_evict(block);
+	spin_unlock(&cache_lock);
 }
 
 static void make_room(void)
@@ -310,7 +322,7 @@ int qc_block_shadow(struct qc_block *block)
 
 	if (!test_bit(QC_BLOCK_WRITEBACK, &block->flags) || block->shadow)
 		return 0;
-	block->shadow = kmalloc(size, GFP_NOIO);
+	block->shadow = kmalloc(size, QC_GFP_LOCKED);
 	if (!block->shadow)
 		return -ENOMEM;
 	memcpy(block->shadow, block->data, size);

@@ -112,8 +112,15 @@ struct qc_block *qc_cache_get_new(struct qc_cache *cache, u64 index, enum qc_blo
 void qc_block_put(struct qc_block *block);
 
 /*
+ * For memory that is asked for under an owner's lock, without which other memory may not become
+ * free: what cannot be had is tried again without the lock.
+ */
+#define QC_GFP_LOCKED	(GFP_NOIO | __GFP_NORETRY | __GFP_NOWARN)
+
+/*
  * qc_block_shadow - call before changing a block: when it is under writeback, the bytes being
- * written are set aside first.  Under the owner's lock.  0 or -ENOMEM.  Sleeps.
+ * written are set aside first.  Under the owner's lock.  0, or -ENOMEM: memory is not waited for,
+ * as none is needed once the writeback is over.  Sleeps.
  */
 int qc_block_shadow(struct qc_block *block);
 
@@ -140,6 +147,9 @@ unsigned long qc_cache_limit(void);
 
 /* Is memory so short that dirty blocks should be written to get them back?  Any context. */
 bool qc_cache_is_short(void);
+
+/* Evict clean blocks that were made of the reserve.  Process context, does not sleep. */
+void qc_cache_free_reserve(void);
 
 int qc_cache_module_init(void);
 void qc_cache_module_exit(void);

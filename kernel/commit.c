@@ -27,6 +27,7 @@
  * Nobody calls qc_commit() inside an in_flight section or with lock held.
  */
 #include <linux/list_sort.h>
+#include <linux/sched/mm.h>
 #include <linux/slab.h>
 
 #include "compat.h"
@@ -36,14 +37,7 @@
 #define BOUNCE_BYTES	SZ_64K		/* adjacent blocks written at once */
 #define COMMIT_PERIOD	(5 * HZ)	/* dirty metadata waits no longer for a flush */
 #define FREED_MAX	16384		/* runs of freed clusters kept before a commit is due */
-
-/* Freed clusters whose L2 entries are stable, waiting for the grace period. */
-struct batch {
-	struct rcu_head rcu;
-	struct work_struct work;
-	struct qc_image *image;
-	struct list_head freed;
-};
+#define FREED_RESERVE	16		/* so many can be noted without memory */
 
 void qc_commit_dirty(struct qc_image *image, struct qc_block *block, enum qc_dirty_class class)
 {
@@ -85,7 +79,8 @@ int qc_commit_free(struct qc_image *image, u64 cluster, u64 count, bool table)
 		freed->count += count;
 		return 0;
 	}
-	freed = kmalloc(sizeof(*freed), GFP_NOIO);
+	freed = kmalloc(sizeof(*freed), QC_GFP_LOCKED) ?:
+		mempool_alloc(&image->freed_pool, GFP_NOWAIT | __GFP_NOWARN);
 	if (!freed)
 		return -ENOMEM;
 	freed->cluster = cluster;
@@ -95,6 +90,20 @@ int qc_commit_free(struct qc_image *image, u64 cluster, u64 count, bool table)
 	image->freed_runs++;
 	WRITE_ONCE(image->unclean, true);
 	return 0;
+}
+
+void qc_commit_keep(struct qc_image *image, u64 count)
+{
+	struct qc_freed *freed;
+
+	lockdep_assert_held(&image->lock);
+	freed = list_first_entry(&image->freed, struct qc_freed, list);
+	freed->count -= count;
+	if (freed->count)
+		return;
+	list_del(&freed->list);
+	mempool_free(freed, &image->freed_pool);
+	image->freed_runs--;
 }
 
 /* Take what is dirty. */
@@ -203,11 +212,12 @@ static void release_run(struct qc_image *image, u64 cluster, u64 count, bool tab
 	if (image->discard_passdown)
 		qc_store_discard(image->store, cluster << image->cluster_bits,
 				 count << image->cluster_bits);
-	mutex_lock(&image->lock);
-	if (table)
+	if (table) {
+		mutex_lock(&image->lock);
 		qc_tables_clear(image, cluster, count);
-	qc_refcount_lower(image, cluster, count);
-	mutex_unlock(&image->lock);
+		mutex_unlock(&image->lock);
+	}
+	qc_refcount_give_back(image, cluster, count);
 }
 
 /* Lower the refcounts of a run; what falls to zero is discarded before it can be used again. */
@@ -226,67 +236,79 @@ static void release(struct qc_image *image, const struct qc_freed *freed)
 			if (error || refcount != 1)
 				break;
 		}
-		if (!run) {
-			qc_refcount_lower(image, cluster, 1);
-			run = 1;
-			mutex_unlock(&image->lock);
-		} else {
-			mutex_unlock(&image->lock);
+		/* One that is shared stays so until it is lowered: under the same lock. */
+		error = run ? 0 : qc_refcount_lower(image, cluster);
+		mutex_unlock(&image->lock);
+		if (run)
 			release_run(image, cluster, run, freed->table);
-		}
+		else if (error == -ENOMEM)
+			qc_commit_for_memory(image);
+		else
+			run = 1;
 		cluster += run;
 		cond_resched();
 	}
 }
 
-static void release_all(struct qc_image *image, struct list_head *list)
+static void batch_grace_over(struct rcu_head *rcu)
 {
-	struct qc_freed *freed, *next;
+	struct qc_image *image = container_of(rcu, struct qc_image, batch_rcu);
 
-	list_for_each_entry_safe(freed, next, list, list) {
-		release(image, freed);
-		kfree(freed);
-	}
-	if (atomic_dec_and_test(&image->batches))
-		wake_up_all(&image->batches_wait);
+	queue_work(image->wq, &image->batch_work);
+}
+
+/* A grace period for what waits for one. */
+static void batch_begin(struct qc_image *image)
+{
+	mutex_lock(&image->lock);
+	list_splice_tail_init(&image->batch_next, &image->batch);
+	mutex_unlock(&image->lock);
+	call_srcu(image->in_flight, &image->batch_rcu, batch_grace_over);
 }
 
 static void batch_work(struct work_struct *work)
 {
-	struct batch *batch = container_of(work, struct batch, work);
-	struct qc_image *image = batch->image;
-	struct list_head freed;
+	struct qc_image *image = container_of(work, struct qc_image, batch_work);
+	struct qc_freed *freed, *next;
+	bool more;
 
-	list_replace(&batch->freed, &freed);
-	kfree(batch);
-	release_all(image, &freed);
-}
+	/* Nobody else touches this list before the next batch begins. */
+	list_for_each_entry_safe(freed, next, &image->batch, list) {
+		release(image, freed);
+		mempool_free(freed, &image->freed_pool);
+	}
+	INIT_LIST_HEAD(&image->batch);
 
-static void batch_grace_over(struct rcu_head *rcu)
-{
-	struct batch *batch = container_of(rcu, struct batch, rcu);
-
-	queue_work(batch->image->wq, &batch->work);
+	mutex_lock(&image->lock);
+	more = !list_empty(&image->batch_next);
+	if (!more) {
+		WRITE_ONCE(image->batch_running, false);
+		wake_up_all(&image->batch_wait);
+	}
+	mutex_unlock(&image->lock);
+	if (more)
+		batch_begin(image);
 }
 
 /* Step 5. */
 static void batch_start(struct qc_image *image, struct list_head *freed)
 {
-	struct batch *batch;
+	bool running;
 
 	if (list_empty(freed))
 		return;
-	atomic_inc(&image->batches);
-	batch = kmalloc(sizeof(*batch), GFP_NOIO);
-	if (!batch) {
-		synchronize_srcu(image->in_flight);
-		release_all(image, freed);
-		return;
-	}
-	batch->image = image;
-	INIT_WORK(&batch->work, batch_work);
-	list_replace(freed, &batch->freed);
-	call_srcu(image->in_flight, &batch->rcu, batch_grace_over);
+	mutex_lock(&image->lock);
+	list_splice_tail(freed, &image->batch_next);
+	running = image->batch_running;
+	WRITE_ONCE(image->batch_running, true);
+	mutex_unlock(&image->lock);
+	if (!running)
+		batch_begin(image);
+}
+
+static void batches_wait(struct qc_image *image)
+{
+	wait_event(image->batch_wait, !READ_ONCE(image->batch_running));
 }
 
 static bool has_dirty(const struct qc_image *image)
@@ -384,7 +406,31 @@ int qc_commit_and_release(struct qc_image *image)
 	int error = qc_commit(image);
 
 	if (!error && image->writable && image->format == QC_QCOW2)
-		wait_event(image->batches_wait, !atomic_read(&image->batches));
+		batches_wait(image);
+	return error;
+}
+
+int qc_commit_for_memory(struct qc_image *image)
+{
+	int error;
+
+	memalloc_retry_wait(QC_GFP_LOCKED);
+	error = qc_commit(image);
+	qc_cache_free_reserve();
+	return error;
+}
+
+int qc_change_retry(struct qc_image *image, int error, bool *released)
+{
+	if (error == -EAGAIN)
+		error = qc_reftable_grow(image) ?: -EAGAIN;
+	if (error == -ENOSPC && !*released) {
+		/* What was freed meanwhile may be enough. */
+		*released = true;
+		error = qc_commit_and_release(image) ?: -EAGAIN;
+	}
+	if (error == -ENOMEM)
+		error = qc_commit_for_memory(image) ?: -EAGAIN;
 	return error;
 }
 
@@ -403,7 +449,7 @@ int qc_commit_quiesce(struct qc_image *image)
 	/* A commit that was running can have released clusters, which makes refcounts dirty. */
 	do {
 		cancel_delayed_work_sync(&image->commit_work);
-		wait_event(image->batches_wait, !atomic_read(&image->batches));
+		batches_wait(image);
 	} while (delayed_work_pending(&image->commit_work));
 	flush_work(&image->corrupt_work);
 	return error;
@@ -422,11 +468,19 @@ int qc_commit_throttle(struct qc_image *image)
 
 	if (!READ_ONCE(image->unclean))
 		return 0;
-	if (dirty > limit / 2 || READ_ONCE(image->freed_runs) > FREED_MAX || qc_cache_is_short())
+	if (qc_cache_is_short())
+		return qc_commit_for_memory(image);
+	if (dirty > limit / 2 || READ_ONCE(image->freed_runs) > FREED_MAX)
 		return qc_commit(image);
 	if (dirty > limit / 4)
 		mod_delayed_work(image->wq, &image->commit_work, 0);
 	return 0;
+}
+
+int qc_commit_room(struct qc_image *image)
+{
+	lockdep_assert_held(&image->lock);
+	return image->unclean && qc_cache_is_short() ? -ENOMEM : 0;
 }
 
 static void commit_work(struct work_struct *work)
@@ -446,17 +500,24 @@ int qc_writer_open(struct qc_image *image)
 	mutex_init(&image->commit_lock);
 	mutex_init(&image->lock);
 	qc_ranges_init(&image->ranges);
-	init_waitqueue_head(&image->batches_wait);
+	init_waitqueue_head(&image->batch_wait);
 	for (class = 0; class < QC_DIRTY_CLASSES; class++)
 		INIT_LIST_HEAD(&image->dirty[class]);
 	INIT_LIST_HEAD(&image->freed);
+	INIT_LIST_HEAD(&image->batch);
+	INIT_LIST_HEAD(&image->batch_next);
+	INIT_WORK(&image->batch_work, batch_work);
 	INIT_DELAYED_WORK(&image->commit_work, commit_work);
 	qc_count_init(image);
 
 	image->bounce = kmalloc(BOUNCE_BYTES, GFP_KERNEL);
+	image->scratch = kmalloc(1U << QC_BLOCK_MAX_BITS, GFP_KERNEL);
 	image->wq = alloc_workqueue("qchain-image", WQ_MEM_RECLAIM | WQ_UNBOUND, 0);
 	image->in_flight = &image->writer->in_flight;
-	error = image->bounce && image->wq ? 0 : -ENOMEM;
+	error = image->bounce && image->scratch && image->wq ? 0 : -ENOMEM;
+	if (!error)
+		error = mempool_init_kmalloc_pool(&image->freed_pool, FREED_RESERVE,
+						  sizeof(struct qc_freed));
 	if (!error) {
 		error = qc_refcount_open(image);
 		if (error)
@@ -466,6 +527,8 @@ int qc_writer_open(struct qc_image *image)
 		if (image->wq)
 			destroy_workqueue(image->wq);
 		image->wq = NULL;
+		mempool_exit(&image->freed_pool);
+		kfree(image->scratch);
 		kfree(image->bounce);
 	}
 	return error;
@@ -500,15 +563,17 @@ void qc_writer_close(struct qc_image *image)
 	if (!image->released && READ_ONCE(image->corrupt))
 		qc_image_mark_corrupt(image);
 	cancel_delayed_work_sync(&image->commit_work);
-	wait_event(image->batches_wait, !atomic_read(&image->batches));
+	batches_wait(image);
 	if (error)
 		qc_err("image on %u:%u inode %llu was not written back: error %d; check it",
 		       MAJOR(image->id.dev), MINOR(image->id.dev), image->id.ino, error);
 
 	srcu_barrier(image->in_flight);
 	list_for_each_entry_safe(freed, next, &image->freed, list)
-		kfree(freed);
+		mempool_free(freed, &image->freed_pool);
 	qc_refcount_close(image);
 	destroy_workqueue(image->wq);
+	mempool_exit(&image->freed_pool);
+	kfree(image->scratch);
 	kfree(image->bounce);
 }

@@ -243,11 +243,10 @@ struct header_update {
 
 static int update_header(struct qc_image *image, const struct header_update *update)
 {
-	struct qcow2_header *h = kmalloc(SECTOR_SIZE, GFP_NOIO);
+	struct qcow2_header *h = image->scratch;
 	int error;
 
-	if (!h)
-		return -ENOMEM;
+	lockdep_assert_held(&image->lock);
 	error = qc_store_read(image->store, 0, h, SECTOR_SIZE);
 	if (!error) {
 		if (image->version >= 3)
@@ -262,7 +261,6 @@ static int update_header(struct qc_image *image, const struct header_update *upd
 	}
 	if (!error)
 		error = qc_store_flush(image->store);
-	kfree(h);
 	return error;
 }
 

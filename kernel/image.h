@@ -19,6 +19,8 @@
  *	lock		every change of metadata in memory: L1, L2, refcounts, lists of dirty
  *			blocks and of freed clusters.  Held across reads of
  *			metadata blocks, never across data I/O, never while waiting for space
+ *			or for memory: but for that of a cached block, of which there is a
+ *			reserve (who is about to take many asks qc_commit_room())
  *	cache_lock	(cache.c) leaf
  *
  * Not a lock, but held like one: in_flight, an SRCU domain, of the device that writes the
@@ -37,6 +39,7 @@
 
 #include <linux/device-mapper.h>
 #include <linux/kref.h>
+#include <linux/mempool.h>
 #include <linux/mutex.h>
 #include <linux/spinlock.h>
 #include <linux/srcu.h>
@@ -191,11 +194,17 @@ struct qc_image {
 
 	/* commit.c, under lock */
 	struct list_head dirty[QC_DIRTY_CLASSES];
+	void *scratch;			/* the size of a metadata block */
 	struct list_head freed;		/* since the last commit */
 	unsigned int freed_runs;	/* in that list */
 	void *bounce;			/* under commit_lock */
-	atomic_t batches;		/* of freed clusters between commit and release */
-	wait_queue_head_t batches_wait;
+	mempool_t freed_pool;
+	/* Freed clusters between commit and release: in their grace period, and before it. */
+	struct list_head batch, batch_next;
+	bool batch_running;		/* there are some; read without lock by who waits */
+	struct rcu_head batch_rcu;
+	struct work_struct batch_work;
+	wait_queue_head_t batch_wait;
 	bool unclean;			/* something is dirty; read without lock after a look-up */
 	u64 commit_started, commit_done; /* generations; done under commit_lock */
 	struct delayed_work commit_work;
@@ -369,7 +378,8 @@ enum qc_l2_change {
  * backing file's data.  For an image of version 2 (no zero flag) DISCARD and ZERO of a
  * backed cluster return -EOPNOTSUPP, having changed nothing.
  * @done returns how many clusters were changed, also on error.
- * 0, -ENOSPC, -EIO, -ENOMEM, -EROFS.  Process context, takes lock, sleeps.
+ * 0, -ENOSPC, -EIO, -EROFS.  Not inside in_flight.  Process context, takes commit_lock and lock,
+ * sleeps, also for want of memory.
  */
 int qc_l2_change(struct qc_image *image, enum qc_l2_change what, u64 first, u64 count,
 		 u64 host, bool backed, u64 *done);
@@ -398,8 +408,7 @@ int qc_tables_load(struct qc_image *image);
 /*
  * qc_alloc_clusters - allocate up to @count contiguous host clusters, at least one.
  * Their refcounts become one in memory; @count returns how many.  Under lock; sleeps.
- * -EAGAIN: the refcount table is full: call qc_reftable_grow() without lock and try again.
- * -ENOSPC, -EIO, -ENOMEM.
+ * -EAGAIN (the refcount table is full), -ENOSPC, -ENOMEM: see qc_change_retry(); -EIO.
  */
 int qc_alloc_clusters(struct qc_image *image, u64 *count, u64 *host);
 
@@ -410,7 +419,10 @@ int qc_alloc_clusters(struct qc_image *image, u64 *count, u64 *host);
  */
 int qc_alloc_data(struct qc_image *image, u64 *count, u64 *host, bool *fresh);
 
-/* Take clusters back that were allocated and never named by anything.  Takes lock; sleeps. */
+/*
+ * Take clusters back that were allocated and never named by anything.  Takes lock; sleeps, also for
+ * want of memory.
+ */
 void qc_alloc_undo(struct qc_image *image, u64 host, u64 count);
 
 /* Make room in the refcount table.  Takes commit_lock and lock; sleeps. */
@@ -419,11 +431,15 @@ int qc_reftable_grow(struct qc_image *image);
 /* The refcount of one host cluster.  Under lock; sleeps. */
 int qc_refcount_read(struct qc_image *image, u64 cluster, u64 *refcount);
 
-/* Lower the refcounts of @count clusters by one, a reference being gone for good.  Under lock. */
-int qc_refcount_lower(struct qc_image *image, u64 cluster, u64 count);
+/*
+ * Lower refcounts by one, a reference being gone for good: that of one cluster, under lock, which
+ * gives 0, -EIO, or -ENOMEM; or of @count, from outside the lock, waiting for memory.  Sleep.
+ */
+int qc_refcount_lower(struct qc_image *image, u64 cluster);
+void qc_refcount_give_back(struct qc_image *image, u64 cluster, u64 count);
 
-/* Note that host clusters hold tables, and ask.  Under lock; marking may allocate. */
-int qc_tables_mark(struct qc_image *image, u64 cluster, u64 count);
+/* Note that host clusters hold tables, and ask.  Under lock; marking may allocate: -ENOMEM. */
+int qc_tables_mark(struct qc_image *image, u64 cluster, u64 count, gfp_t gfp);
 void qc_tables_clear(struct qc_image *image, u64 cluster, u64 count);
 bool qc_tables_test(struct qc_image *image, u64 cluster);
 
@@ -476,6 +492,9 @@ int qc_commit_entry(struct qc_image *image, enum qc_dirty_class class, u64 pos, 
  */
 int qc_commit_free(struct qc_image *image, u64 cluster, u64 count, bool table);
 
+/* The last @count clusters of the last call, under the same lock, are kept after all. */
+void qc_commit_keep(struct qc_image *image, u64 count);
+
 /*
  * qc_commit - put everything that was completed before the call on stable storage.
  * Callers that come while one commit runs share the next one.  0 or what the store said,
@@ -500,11 +519,35 @@ void qc_commit_resume(struct qc_image *image);
 int qc_commit_write_class(struct qc_image *image, enum qc_dirty_class class);
 int qc_commit_locked(struct qc_image *image);
 
-/* Drop dirty blocks in a range of the store that nothing on disk will ever name.  Both locks. */
+/*
+ * Drop dirty blocks in a range of the store that nothing on disk will ever name, and that are not
+ * under writeback.  Under lock.
+ */
 void qc_commit_discard(struct qc_image *image, u64 pos, u64 len);
 
 /* Let writers that produce dirty metadata wait until the bound allows more.  No locks held. */
 int qc_commit_throttle(struct qc_image *image);
+
+/*
+ * qc_commit_for_memory - wait a moment for memory, and make what the image holds of it free.
+ * 0 or what the store said.  Takes commit_lock and lock; sleeps.
+ */
+int qc_commit_for_memory(struct qc_image *image);
+
+/*
+ * qc_commit_room - may a writer that has the lock go on to make some blocks dirty?
+ * -ENOMEM: not before a commit, as what is dirty holds too much of the cache's reserve.
+ */
+int qc_commit_room(struct qc_image *image);
+
+/*
+ * qc_change_retry - remove what kept a change of metadata from being made, @error:
+ * -EAGAIN: the refcount table was full; -ENOSPC, unless @released, which is set: what was freed
+ * may be enough; -ENOMEM: a commit lets go of memory, and others may do so in a while.
+ * Returns -EAGAIN, to try again; another error, or 0, is as it was or came of trying.
+ * Takes commit_lock and lock, waits for released clusters; not inside in_flight.  Sleeps.
+ */
+int qc_change_retry(struct qc_image *image, int error, bool *released);
 
 /* ---- compress.c ---- */
 

@@ -10,7 +10,6 @@
  * compared once with the refcounts and with where the tables are (WRITE_OK): an
  * image that lies about COPIED cannot make us overwrite a snapshot or a table.
  */
-#include <linux/slab.h>
 
 #include "compat.h"
 #include "image.h"
@@ -377,18 +376,14 @@ void qc_range_unlock(struct qc_ranges *ranges, struct qc_range *range)
 static int table_copy(struct qc_image *image, u64 from, u64 to)
 {
 	unsigned int size = qc_cache_block_size(&image->cache);
-	void *buf = kmalloc(size, GFP_NOIO);
 	u64 done;
 	int error = 0;
 
-	if (!buf)
-		return -ENOMEM;
 	for (done = 0; done < qc_cluster_size(image) && !error; done += size) {
-		error = qc_store_read(image->store, from + done, buf, size);
+		error = qc_store_read(image->store, from + done, image->scratch, size);
 		if (!error)
-			error = qc_store_write(image->store, to + done, buf, size);
+			error = qc_store_write(image->store, to + done, image->scratch, size);
 	}
-	kfree(buf);
 	return error;
 }
 
@@ -416,21 +411,23 @@ static int table_own(struct qc_image *image, u64 index)
 	error = qc_alloc_clusters(image, &count, &host);
 	if (error)
 		return error;
-	error = qc_tables_mark(image, host >> image->cluster_bits, 1);
+	error = qc_tables_mark(image, host >> image->cluster_bits, 1, QC_GFP_LOCKED);
 	if (!error)
 		error = old ? table_copy(image, old & QCOW2_OFFSET_MASK, host) :
 			      qc_table_init(image, host);
-	if (!error)
+	if (!error && old)
+		error = qc_commit_free(image, (old & QCOW2_OFFSET_MASK) >> image->cluster_bits, 1,
+				       true);
+	if (!error) {
 		error = l1_write(image, index, host | QCOW2_COPIED);
+		if (error && old)
+			qc_commit_keep(image, 1);
+	}
 	if (error) {
 		qc_tables_clear(image, host >> image->cluster_bits, 1);
-		qc_refcount_lower(image, host >> image->cluster_bits, 1);
-		return error;
+		qc_refcount_lower(image, host >> image->cluster_bits);
 	}
-	/* Should there be no memory to note it, the old table leaks; nothing else happens. */
-	if (old)
-		qc_commit_free(image, (old & QCOW2_OFFSET_MASK) >> image->cluster_bits, 1, true);
-	return 0;
+	return error;
 }
 
 /* Queue what @entry names to be freed. */
@@ -510,7 +507,7 @@ static int change_locked(struct qc_image *image, enum qc_l2_change what, u64 fir
 	u64 index = l1_index(image, first);
 	unsigned int slot, slots = 1U << qc_block_entry_bits(image);
 	struct qc_block *block;
-	int error = qc_image_before_change(image);
+	int error = qc_commit_room(image) ?: qc_image_before_change(image);
 
 	if (error)
 		return error;
@@ -520,6 +517,9 @@ static int change_locked(struct qc_image *image, enum qc_l2_change what, u64 fir
 	}
 	error = table_own(image, index);
 	while (!error && *done < count) {
+		error = qc_commit_room(image);
+		if (error)
+			break;
 		block = qc_cache_get(&image->cache,
 				     l2_block_index(image, image->l1[index], first + *done, &slot),
 				     QC_BLOCK_L2);
@@ -553,12 +553,7 @@ int qc_l2_change(struct qc_image *image, enum qc_l2_change what, u64 first, u64 
 		error = change_locked(image, what, first, count,
 				      host + (*done << image->cluster_bits), backed, done);
 		mutex_unlock(&image->lock);
-		if (error == -EAGAIN)
-			error = qc_reftable_grow(image) ?: -EAGAIN;
-		if (error == -ENOSPC && !released) {
-			released = true;
-			error = qc_commit_and_release(image) ?: -EAGAIN;
-		}
+		error = qc_change_retry(image, error, &released);
 	} while (error == -EAGAIN);
 	return error;
 }

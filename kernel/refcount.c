@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /*
  * Host clusters: their refcounts, allocating and freeing them.  Section "Host cluster
- * management" of the specification.  Everything here runs under image->lock.
+ * management" of the specification.  All of it is changed under image->lock.
  *
  * A cluster is free when its refcount in memory is zero; that of a freed cluster
  * stays up until commit.c lowers it, which is what keeps the cluster from being used too
@@ -209,25 +209,44 @@ static int refcount_write_new(struct qc_image *image, u64 cluster)
 	return 0;
 }
 
-int qc_refcount_lower(struct qc_image *image, u64 cluster, u64 count)
+int qc_refcount_lower(struct qc_image *image, u64 cluster)
 {
 	u64 refcount;
-	int error = 0;
+	int error;
 
 	lockdep_assert_held(&image->lock);
-	for (; count && !error; cluster++, count--) {
-		error = qc_refcount_read(image, cluster, &refcount);
-		if (!error && !refcount) {
-			qc_image_corrupt(image, "cluster in use has refcount zero",
-					 cluster << image->cluster_bits);
-			error = -EIO;
-		}
-		if (!error)
-			error = refcount_write(image, cluster, refcount - 1);
-		if (!error && refcount == 1)
-			image->free_hint = min(image->free_hint, cluster);
+	error = qc_refcount_read(image, cluster, &refcount);
+	if (!error && !refcount) {
+		qc_image_corrupt(image, "cluster in use has refcount zero",
+				 cluster << image->cluster_bits);
+		error = -EIO;
 	}
+	if (!error)
+		error = refcount_write(image, cluster, refcount - 1);
+	if (!error && refcount == 1)
+		image->free_hint = min(image->free_hint, cluster);
 	return error;
+}
+
+void qc_refcount_give_back(struct qc_image *image, u64 cluster, u64 count)
+{
+	bool can_commit = true;
+	int error = 0;
+
+	while (count && (!error || error == -ENOMEM)) {
+		mutex_lock(&image->lock);
+		do {
+			error = can_commit ? qc_commit_room(image) : 0;
+			error = error ?: qc_refcount_lower(image, cluster);
+			if (!error) {
+				cluster++;
+				count--;
+			}
+		} while (count && !error);
+		mutex_unlock(&image->lock);
+		if (error == -ENOMEM)
+			can_commit = !qc_commit_for_memory(image);
+	}
 }
 
 /* Have the store hold clusters below @end; a file gets some more. */
@@ -300,13 +319,18 @@ static int refblock_create(struct qc_image *image, u64 cluster)
 	if (!error)
 		error = ensure_room(image, cluster + 1);
 	if (!error)
-		error = qc_tables_mark(image, cluster, 1);
+		error = qc_tables_mark(image, cluster, 1, QC_GFP_LOCKED);
 	if (error)
 		return error;
 	error = qc_table_init(image, host);
 	if (!error) {
 		image->reftable[index] = host;
-		error = refcount_write_new(image, cluster) ?: reftable_write(image, index, host);
+		error = refcount_write_new(image, cluster);
+	}
+	if (!error) {
+		error = reftable_write(image, index, host);
+		if (error)
+			qc_count_note(&image->used, cluster, true, false);
 	}
 	if (error) {
 		/* Nothing on disk names it. */
@@ -393,33 +417,24 @@ int qc_alloc_data(struct qc_image *image, u64 *count, u64 *host, bool *fresh)
 	bool released = false;
 	int error;
 
-	for (;;) {
+	do {
 		*count = want;
 		mutex_lock(&image->lock);
-		error = qc_alloc_clusters(image, count, host);
+		error = qc_commit_room(image) ?: qc_alloc_clusters(image, count, host);
 		if (!error) {
 			*fresh = *host >= qc_store_zero_from(image->store);
 			qc_store_note_written(image->store,
 					      *host + (*count << image->cluster_bits));
 		}
 		mutex_unlock(&image->lock);
-		if (error == -EAGAIN)
-			error = qc_reftable_grow(image) ?: -EAGAIN;
-		if (error == -ENOSPC && !released) {
-			/* What was freed meanwhile may be enough. */
-			released = true;
-			error = qc_commit_and_release(image) ?: -EAGAIN;
-		}
-		if (error != -EAGAIN)
-			return error;
-	}
+		error = qc_change_retry(image, error, &released);
+	} while (error == -EAGAIN);
+	return error;
 }
 
 void qc_alloc_undo(struct qc_image *image, u64 host, u64 count)
 {
-	mutex_lock(&image->lock);
-	qc_refcount_lower(image, host >> image->cluster_bits, count);
-	mutex_unlock(&image->lock);
+	qc_refcount_give_back(image, host >> image->cluster_bits, count);
 }
 
 /* Refcount blocks to count @tables clusters of a refcount table, and themselves. */
@@ -435,18 +450,16 @@ static u64 refblocks_for(const struct qc_image *image, u64 tables)
 static int write_table(struct qc_image *image, u64 pos, const u64 *table, u64 entries)
 {
 	unsigned int size = qc_cache_block_size(&image->cache), i;
-	__be64 *buf = kmalloc(size, GFP_NOIO);
+	__be64 *buf = image->scratch;
 	u64 done;
 	int error = 0;
 
-	if (!buf)
-		return -ENOMEM;
+	lockdep_assert_held(&image->lock);
 	for (done = 0; done < entries && !error; done += size / QCOW2_ENTRY_SIZE) {
 		for (i = 0; i < size / QCOW2_ENTRY_SIZE; i++)
 			buf[i] = cpu_to_be64(table[done + i]);
 		error = qc_store_write(image->store, pos + done * QCOW2_ENTRY_SIZE, buf, size);
 	}
-	kfree(buf);
 	return error;
 }
 
@@ -469,6 +482,7 @@ static int reftable_move(struct qc_image *image)
 	u64 start = covered_clusters(image), old_offset = image->reftable_offset;
 	u64 old_clusters = image->reftable_clusters, table_pos;
 	u64 clusters_max = max_t(u64, QCOW2_MAX_REFTABLE_BYTES >> image->cluster_bits, 1);
+	u64 counted = 0;
 	unsigned int noio;
 	int error;
 
@@ -499,20 +513,28 @@ static int reftable_move(struct qc_image *image)
 
 	image->reftable = new;
 	image->reftable_entries = entries;
-	error = qc_tables_mark(image, start, blocks + clusters);
+	error = qc_tables_mark(image, start, blocks + clusters, QC_GFP_LOCKED);
 	for (i = 0; i < blocks && !error; i++)
 		error = qc_table_init(image, (start + i) << image->cluster_bits);
 	qc_store_note_written(image->store, (start + blocks + clusters) << image->cluster_bits);
-	for (i = 0; i < blocks + clusters && !error; i++)
-		error = refcount_write(image, start + i, 1);
+	while (counted < blocks + clusters && !error) {
+		error = refcount_write(image, start + counted, 1);
+		if (!error)
+			counted++;
+	}
 	if (!error)
 		error = qc_commit_write_class(image, QC_DIRTY_REFCOUNTS);
 	if (!error)
 		error = write_table(image, table_pos, new, entries);
 	if (!error)
 		error = qc_store_flush(image->store);
+	if (!error)
+		error = qc_commit_free(image, old_offset >> image->cluster_bits, old_clusters,
+				       true);
 	if (error) {
 		/* Nothing on disk names the new area; forget it. */
+		while (counted--)
+			qc_count_note(&image->used, start + counted, true, false);
 		qc_commit_discard(image, start << image->cluster_bits,
 				  blocks << image->cluster_bits);
 		qc_tables_clear(image, start, blocks + clusters);
@@ -527,8 +549,6 @@ static int reftable_move(struct qc_image *image)
 	WRITE_ONCE(image->unclean, true);
 	image->host_end = max(image->host_end, start + blocks + clusters);
 	kvfree(old);
-	/* Should this fail for want of memory the old table leaks; nothing else happens. */
-	qc_commit_free(image, old_offset >> image->cluster_bits, old_clusters, true);
 	return 0;
 }
 
@@ -554,15 +574,15 @@ int qc_reftable_grow(struct qc_image *image)
  */
 #define TABLES_PAGE_BITS	(PAGE_SHIFT + 3)
 
-int qc_tables_mark(struct qc_image *image, u64 cluster, u64 count)
+int qc_tables_mark(struct qc_image *image, u64 cluster, u64 count, gfp_t gfp)
 {
 	for (; count; cluster++, count--) {
 		unsigned long index = cluster >> TABLES_PAGE_BITS;
 		unsigned long *bits = xa_load(&image->tables, index);
 
 		if (!bits) {
-			bits = (unsigned long *)get_zeroed_page(GFP_NOIO);
-			if (!bits || xa_err(xa_store(&image->tables, index, bits, GFP_NOIO))) {
+			bits = (unsigned long *)get_zeroed_page(gfp);
+			if (!bits || xa_err(xa_store(&image->tables, index, bits, gfp))) {
 				free_page((unsigned long)bits);
 				return -ENOMEM;
 			}
@@ -600,7 +620,7 @@ int qc_tables_mark_once(struct qc_image *image, u64 pos, u64 len, const char *wh
 			qc_err("%s at offset %#llx overlaps other metadata", what, pos);
 			return -EUCLEAN;
 		}
-		error = qc_tables_mark(image, cluster, 1);
+		error = qc_tables_mark(image, cluster, 1, GFP_KERNEL);
 	}
 	return error;
 }

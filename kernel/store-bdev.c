@@ -57,39 +57,46 @@ static int bdev_flush(struct qc_store *store)
 }
 
 /*
- * With a bio of its own: blkdev_issue_zeroout() takes one from the pool from which swap takes its
- * own, and those may wait for us.
+ * Something without data, at most @max bytes at a time.  With a bio of its own: blkdev_issue_*()
+ * take theirs from the pool from which swap takes its own, and those may wait for us.
  */
-static int bdev_zero_range(struct qc_store *store, u64 pos, u64 len)
+static int bdev_issue(struct qc_store *store, enum req_op op, u64 pos, u64 len, u64 max)
 {
-	struct block_device *bdev = store->bdev;
 	struct bio bio;
 	u64 n;
 	int r = 0;
 
-	if (pos + len > bdev_nr_bytes(bdev))
-		return qc_store_cut(store) ? -EIO : -ENOSPC;
+	max = round_down(min_t(u64, max, SZ_1G), store->block);
+	if (!max)
+		return -EOPNOTSUPP;
 	for (; len && !r; pos += n, len -= n) {
-		n = min(len, (u64)bdev_write_zeroes_sectors(bdev) << SECTOR_SHIFT);
-		n = round_down(n, store->block);
-		if (!n)
-			return -EOPNOTSUPP;
-		bio_init(&bio, bdev, NULL, 0, REQ_OP_WRITE_ZEROES);
+		n = min(len, max);
+		bio_init(&bio, store->bdev, NULL, 0, op);
 		bio.bi_iter.bi_sector = pos >> SECTOR_SHIFT;
 		bio.bi_iter.bi_size = n;
 		r = submit_bio_wait(&bio);
 		bio_uninit(&bio);
 	}
+	return r;
+}
+
+static int bdev_zero_range(struct qc_store *store, u64 pos, u64 len)
+{
+	struct block_device *bdev = store->bdev;
+	int r;
+
+	if (pos + len > bdev_nr_bytes(bdev))
+		return qc_store_cut(store) ? -EIO : -ENOSPC;
+	r = bdev_issue(store, REQ_OP_WRITE_ZEROES, pos, len,
+		       (u64)bdev_write_zeroes_sectors(bdev) << SECTOR_SHIFT);
 	/* The device has found out that it cannot. */
 	return r && !bdev_write_zeroes_sectors(bdev) ? -EOPNOTSUPP : r;
 }
 
 static int bdev_discard(struct qc_store *store, u64 pos, u64 len)
 {
-	if (!bdev_max_discard_sectors(store->bdev))
-		return -EOPNOTSUPP;
-	return blkdev_issue_discard(store->bdev, pos >> SECTOR_SHIFT, len >> SECTOR_SHIFT,
-				    GFP_NOIO);
+	return bdev_issue(store, REQ_OP_DISCARD, pos, len,
+			  (u64)bdev_max_discard_sectors(store->bdev) << SECTOR_SHIFT);
 }
 
 static int bdev_grow(struct qc_store *store, u64 size)

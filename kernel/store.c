@@ -527,7 +527,8 @@ static int sync_call(struct sync_call *call, enum req_op op)
 		flush_work(&call->work);
 	}
 	destroy_work_on_stack(&call->work);
-	return call->result;
+	/* The module waits for memory that it has not got; what is told from below is final. */
+	return call->result == -ENOMEM ? -EIO : call->result;
 }
 
 static int call_rw(struct sync_call *call)

@@ -282,9 +282,10 @@ static void not_smaller(void **state)
 }
 
 /* What an entry behind the new end names is not given back when something else is there. */
-static void damaged(void **state)
+static void not_sound(void **state)
 {
-	static const u64 tables[] = { 40, 48 };	/* in the header: offsets of L1 and refcount table */
+	/* Where the header has the offsets of the L1 table and the refcount table. */
+	static const u64 tables[] = { 40, 48 };
 	struct qc_error err = { 0 };
 
 	(void)state;
@@ -314,7 +315,7 @@ int main(void)
 		cmocka_unit_test(of_compressed),
 		cmocka_unit_test(over_another),
 		cmocka_unit_test(not_smaller),
-		cmocka_unit_test(damaged),
+		cmocka_unit_test(not_sound),
 	};
 
 	return cmocka_run_group_tests_name("resize", tests, scratch_setup, scratch_teardown);

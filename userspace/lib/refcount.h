@@ -8,8 +8,8 @@
 #include "header.h"
 
 /*
- * Refcount table entry: 0, or where the refcount block is. A block elsewhere than in a cluster of its
- * own would be written over something else.
+ * Refcount table entry: 0, or where the refcount block is. A block elsewhere than in a cluster of
+ * its own would be written over something else.
  */
 static inline bool qc_reftable_entry_sound(const struct qc_header *header, u64 entry)
 {
