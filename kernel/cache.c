@@ -16,7 +16,7 @@
 #include "compat.h"
 
 #define HASH_BITS		15
-#define RESERVE_BLOCKS		64	/* enough for one writer to go through */
+#define RESERVE_BLOCKS		128	/* enough for some ten writers to go through at once */
 #define EVICT_BATCH		32
 
 static unsigned long metadata_limit_kib = 65536;
@@ -55,44 +55,34 @@ unsigned long qc_cache_limit(void)
 }
 
 /* What a block costs, as counted against the bound. */
-static unsigned long evict(unsigned long scan);
-
 static long block_cost(const struct qc_block *block)
 {
 	return sizeof(*block) + qc_cache_block_size(block->cache);
 }
 
-bool qc_cache_is_short(void)
+bool qc_cache_is_short(const struct qc_cache *cache)
 {
-	return min(READ_ONCE(data_pool->curr_nr), READ_ONCE(block_pool->curr_nr)) <
+	return atomic_read(&cache->reserve) &&
+	       min(READ_ONCE(data_pool->curr_nr), READ_ONCE(block_pool->curr_nr)) <
 	       RESERVE_BLOCKS / 2;
 }
 
-static void *data_alloc(const struct qc_cache *cache, bool *reserve)
-{
-	void *data = kmalloc(qc_cache_block_size(cache), QC_GFP_LOCKED);
-
-	*reserve = !data;
-	if (data)
-		return data;
-	/* Clean blocks may hold what is left of the reserve. */
-	evict(EVICT_BATCH);
-	return mempool_alloc(data_pool, GFP_NOIO);
-}
-
-static void data_free(void *data, bool reserve)
-{
-	if (reserve)
-		mempool_free(data, data_pool);
-	else
-		kfree(data);
-}
-
+/* Both parts are from the reserve or none is, so that what is in the pools goes together. */
 static struct qc_block *block_alloc(struct qc_cache *cache, u64 index, enum qc_block_kind kind)
 {
-	struct qc_block *block = mempool_alloc(block_pool, GFP_NOIO);
-	bool reserve;
+	struct qc_block *block = kmem_cache_alloc(block_slab, QC_GFP_LOCKED);
+	void *data = kmalloc(qc_cache_block_size(cache), QC_GFP_LOCKED);
+	bool reserve = !block || !data;
 
+	if (reserve) {
+		kfree(data);
+		if (block)
+			kmem_cache_free(block_slab, block);
+		/* Clean blocks may hold what is left of the reserve. */
+		qc_cache_free_reserve();
+		block = mempool_alloc(block_pool, GFP_NOIO);
+		data = mempool_alloc(data_pool, GFP_NOIO);
+	}
 	memset(block, 0, sizeof(*block));
 	block->cache = cache;
 	block->index = index;
@@ -102,7 +92,7 @@ static struct qc_block *block_alloc(struct qc_cache *cache, u64 index, enum qc_b
 	INIT_LIST_HEAD(&block->lru);
 	INIT_LIST_HEAD(&block->siblings);
 	INIT_LIST_HEAD(&block->dirty);
-	block->data = data_alloc(cache, &reserve);
+	block->data = data;
 	if (reserve)
 		__set_bit(QC_BLOCK_RESERVE, &block->flags);
 	return block;
@@ -112,8 +102,13 @@ static void block_free_rcu(struct rcu_head *rcu)
 {
 	struct qc_block *block = container_of(rcu, struct qc_block, rcu);
 
-	data_free(block->data, test_bit(QC_BLOCK_RESERVE, &block->flags));
-	mempool_free(block, block_pool);
+	if (test_bit(QC_BLOCK_RESERVE, &block->flags)) {
+		mempool_free(block->data, data_pool);
+		mempool_free(block, block_pool);
+	} else {
+		kfree(block->data);
+		kmem_cache_free(block_slab, block);
+	}
 }
 
 /* Take the block out of everything; cache_lock held. */
@@ -126,6 +121,8 @@ static void block_detach(struct qc_block *block)
 	list_del_init(&block->lru);
 	list_del_init(&block->siblings);
 	atomic_long_sub(block_cost(block), &cached_bytes);
+	if (test_bit(QC_BLOCK_RESERVE, &block->flags))
+		atomic_dec(&block->cache->reserve);
 }
 
 /* Evict one block when nobody holds it; cache_lock held. */
@@ -252,6 +249,8 @@ static struct qc_block *find_or_insert(struct qc_cache *cache, u64 index, struct
 		list_add(&block->lru, &lru_list);
 		list_add_tail(&block->siblings, &cache->blocks);
 		atomic_long_add(block_cost(block), &cached_bytes);
+		if (test_bit(QC_BLOCK_RESERVE, &block->flags))
+			atomic_inc(&cache->reserve);
 	}
 	spin_unlock(&cache_lock);
 	return block;
@@ -401,6 +400,7 @@ void qc_cache_init(struct qc_cache *cache, unsigned int block_bits,
 	cache->block_bits = block_bits;
 	cache->fill = fill;
 	cache->salt = get_random_u32();
+	atomic_set(&cache->reserve, 0);
 	INIT_LIST_HEAD(&cache->blocks);
 }
 

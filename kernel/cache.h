@@ -49,7 +49,7 @@ enum qc_block_flag {
 	QC_BLOCK_DETACHED,	/* no longer found; freed with the last pin */
 	QC_BLOCK_SUSPECT,	/* L2: has an entry that must be checked one by one */
 	QC_BLOCK_WRITE_OK,	/* L2: every COPIED entry was checked against refcounts */
-	QC_BLOCK_RESERVE,	/* memory came from the reserve */
+	QC_BLOCK_RESERVE,	/* made of the reserve, which others may wait for */
 };
 
 struct qc_cache;
@@ -77,6 +77,7 @@ struct qc_cache {
 	int (*fill)(struct qc_cache *cache, struct qc_block *block);
 	u32 salt;
 	struct list_head blocks;	/* under the module's cache lock */
+	atomic_t reserve;		/* blocks here that were made of the reserve */
 };
 
 static inline unsigned int qc_cache_block_size(const struct qc_cache *cache)
@@ -145,8 +146,11 @@ unsigned long qc_cache_bytes(void);
 unsigned long qc_cache_dirty_bytes(void);
 unsigned long qc_cache_limit(void);
 
-/* Is memory so short that dirty blocks should be written to get them back?  Any context. */
-bool qc_cache_is_short(void);
+/*
+ * Is memory so short that dirty blocks of @cache should be written to get them back?  Never when
+ * it has nothing of the reserve.  Any context.
+ */
+bool qc_cache_is_short(const struct qc_cache *cache);
 
 /* Evict clean blocks that were made of the reserve.  Process context, does not sleep. */
 void qc_cache_free_reserve(void);

@@ -236,15 +236,14 @@ static void release(struct qc_image *image, const struct qc_freed *freed)
 			if (error || refcount != 1)
 				break;
 		}
-		/* One that is shared stays so until it is lowered: under the same lock. */
-		error = run ? 0 : qc_refcount_lower(image, cluster);
 		mutex_unlock(&image->lock);
-		if (run)
+		if (run) {
 			release_run(image, cluster, run, freed->table);
-		else if (error == -ENOMEM)
-			qc_commit_for_memory(image);
-		else
+		} else {
+			/* One that is shared stays so: nobody else lowers it. */
 			run = 1;
+			qc_refcount_give_back(image, cluster, run);
+		}
 		cluster += run;
 		cond_resched();
 	}
@@ -262,6 +261,7 @@ static void batch_begin(struct qc_image *image)
 {
 	mutex_lock(&image->lock);
 	list_splice_tail_init(&image->batch_next, &image->batch);
+	image->batches_begun++;
 	mutex_unlock(&image->lock);
 	call_srcu(image->in_flight, &image->batch_rcu, batch_grace_over);
 }
@@ -280,11 +280,10 @@ static void batch_work(struct work_struct *work)
 	INIT_LIST_HEAD(&image->batch);
 
 	mutex_lock(&image->lock);
+	WRITE_ONCE(image->batches_done, image->batches_begun);
+	wake_up_all(&image->batch_wait);
 	more = !list_empty(&image->batch_next);
-	if (!more) {
-		WRITE_ONCE(image->batch_running, false);
-		wake_up_all(&image->batch_wait);
-	}
+	image->batch_running = more;
 	mutex_unlock(&image->lock);
 	if (more)
 		batch_begin(image);
@@ -300,15 +299,21 @@ static void batch_start(struct qc_image *image, struct list_head *freed)
 	mutex_lock(&image->lock);
 	list_splice_tail(freed, &image->batch_next);
 	running = image->batch_running;
-	WRITE_ONCE(image->batch_running, true);
+	image->batch_running = true;
 	mutex_unlock(&image->lock);
 	if (!running)
 		batch_begin(image);
 }
 
+/* Until what commits have freed so far is released; not what others free meanwhile. */
 static void batches_wait(struct qc_image *image)
 {
-	wait_event(image->batch_wait, !READ_ONCE(image->batch_running));
+	unsigned long last;
+
+	mutex_lock(&image->lock);
+	last = image->batches_begun + !list_empty(&image->batch_next);
+	mutex_unlock(&image->lock);
+	wait_event(image->batch_wait, READ_ONCE(image->batches_done) >= last);
 }
 
 static bool has_dirty(const struct qc_image *image)
@@ -468,7 +473,7 @@ int qc_commit_throttle(struct qc_image *image)
 
 	if (!READ_ONCE(image->unclean))
 		return 0;
-	if (qc_cache_is_short())
+	if (qc_cache_is_short(&image->cache))
 		return qc_commit_for_memory(image);
 	if (dirty > limit / 2 || READ_ONCE(image->freed_runs) > FREED_MAX)
 		return qc_commit(image);
@@ -480,7 +485,7 @@ int qc_commit_throttle(struct qc_image *image)
 int qc_commit_room(struct qc_image *image)
 {
 	lockdep_assert_held(&image->lock);
-	return image->unclean && qc_cache_is_short() ? -ENOMEM : 0;
+	return image->unclean && qc_cache_is_short(&image->cache) ? -ENOMEM : 0;
 }
 
 static void commit_work(struct work_struct *work)

@@ -201,7 +201,8 @@ struct qc_image {
 	mempool_t freed_pool;
 	/* Freed clusters between commit and release: in their grace period, and before it. */
 	struct list_head batch, batch_next;
-	bool batch_running;		/* there are some; read without lock by who waits */
+	bool batch_running;
+	unsigned long batches_begun, batches_done; /* done is read without lock by who waits */
 	struct rcu_head batch_rcu;
 	struct work_struct batch_work;
 	wait_queue_head_t batch_wait;

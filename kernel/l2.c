@@ -284,9 +284,15 @@ int qc_image_lookup(struct qc_image *image, u64 pos, u64 len, bool write,
 	if (IS_ERR(block))
 		return PTR_ERR(block) == -EUCLEAN ? -EIO : PTR_ERR(block);
 	if (write && !test_bit(QC_BLOCK_WRITE_OK, &block->flags)) {
+		/* A block must not be kept from who has the lock and needs memory. */
+		qc_block_put(block);
 		mutex_lock(&image->lock);
-		error = verify_copied(image, entry, block);
+		block = qc_cache_get(&image->cache, l2_block_index(image, entry, cluster, &slot),
+				     QC_BLOCK_L2);
+		error = IS_ERR(block) ? PTR_ERR(block) : verify_copied(image, entry, block);
 		mutex_unlock(&image->lock);
+		if (IS_ERR(block))
+			return error == -EUCLEAN ? -EIO : error;
 	}
 	if (!error) {
 		error = extent_from_block(image, block, slot, pos, len, write, extent);
@@ -379,6 +385,7 @@ static int table_copy(struct qc_image *image, u64 from, u64 to)
 	u64 done;
 	int error = 0;
 
+	qc_store_note_written(image->store, to + qc_cluster_size(image));
 	for (done = 0; done < qc_cluster_size(image) && !error; done += size) {
 		error = qc_store_read(image->store, from + done, image->scratch, size);
 		if (!error)

@@ -230,17 +230,21 @@ int qc_refcount_lower(struct qc_image *image, u64 cluster)
 
 void qc_refcount_give_back(struct qc_image *image, u64 cluster, u64 count)
 {
+	u64 in_block = BIT_ULL(slot_bits(image)) - 1;
 	bool can_commit = true;
 	int error = 0;
 
 	while (count && (!error || error == -ENOMEM)) {
+		bool next = can_commit;		/* another block of refcounts */
+
 		mutex_lock(&image->lock);
 		do {
-			error = can_commit ? qc_commit_room(image) : 0;
+			error = next ? qc_commit_room(image) : 0;
 			error = error ?: qc_refcount_lower(image, cluster);
 			if (!error) {
 				cluster++;
 				count--;
+				next = can_commit && !(cluster & in_block);
 			}
 		} while (count && !error);
 		mutex_unlock(&image->lock);
@@ -473,40 +477,24 @@ static int write_table(struct qc_image *image, u64 pos, const u64 *table, u64 en
  * is and none of the clusters that only the new one counts is named on disk, so that either
  * table will do: a write of the header that failed may have taken place.  The old table is freed
  * as any cluster is.  Called with commit_lock and lock held, and nothing under writeback.
+ * @new has @clusters clusters of zeroes for the table in memory, which with success it is; the
+ * memory of the old one is the caller's then.
  */
-static int reftable_move(struct qc_image *image)
+static int reftable_move(struct qc_image *image, u64 *new, u64 clusters)
 {
-	u64 *old = image->reftable, *new;
-	u64 old_entries = image->reftable_entries, entries, clusters, blocks, i;
-	u64 per_cluster = qc_cluster_size(image) / QCOW2_ENTRY_SIZE;
-	u64 start = covered_clusters(image), old_offset = image->reftable_offset;
-	u64 old_clusters = image->reftable_clusters, table_pos;
-	u64 clusters_max = max_t(u64, QCOW2_MAX_REFTABLE_BYTES >> image->cluster_bits, 1);
-	u64 counted = 0;
-	unsigned int noio;
+	u64 *old = image->reftable;
+	u64 old_entries = image->reftable_entries, old_offset = image->reftable_offset;
+	u64 old_clusters = image->reftable_clusters;
+	u64 entries = clusters * (qc_cluster_size(image) / QCOW2_ENTRY_SIZE);
+	u64 blocks = refblocks_for(image, clusters), counted = 0, i;
+	u64 start = covered_clusters(image), table_pos = (start + blocks) << image->cluster_bits;
 	int error;
-
-	clusters = min(image->reftable_clusters + image->reftable_clusters / 2 + 1, clusters_max);
-	blocks = refblocks_for(image, clusters);
-	while (clusters * per_cluster < old_entries + blocks + 1 && clusters <= clusters_max) {
-		clusters++;
-		blocks = refblocks_for(image, clusters);
-	}
-	entries = clusters * per_cluster;
-	if (clusters > clusters_max)
-		return -EFBIG;
-	table_pos = (start + blocks) << image->cluster_bits;
 
 	error = check_not_table(image, start, blocks + clusters);
 	if (!error)
 		error = ensure_room(image, start + blocks + clusters);
 	if (error)
 		return error;
-	noio = memalloc_noio_save();
-	new = kvcalloc(entries, sizeof(*new), GFP_KERNEL);
-	memalloc_noio_restore(noio);
-	if (!new)
-		return -ENOMEM;
 	memcpy(new, old, old_entries * sizeof(*new));
 	for (i = 0; i < blocks; i++)
 		new[old_entries + i] = (start + i) << image->cluster_bits;
@@ -540,7 +528,6 @@ static int reftable_move(struct qc_image *image)
 		qc_tables_clear(image, start, blocks + clusters);
 		image->reftable = old;
 		image->reftable_entries = old_entries;
-		kvfree(new);
 		return error;
 	}
 	image->reftable_offset = table_pos;
@@ -548,24 +535,56 @@ static int reftable_move(struct qc_image *image)
 	image->reftable_moved = true;
 	WRITE_ONCE(image->unclean, true);
 	image->host_end = max(image->host_end, start + blocks + clusters);
-	kvfree(old);
 	return 0;
+}
+
+/* Clusters of the table after one of @old clusters; 0: there is no larger one. */
+static u64 reftable_next_clusters(const struct qc_image *image, u64 old)
+{
+	u64 per_cluster = qc_cluster_size(image) / QCOW2_ENTRY_SIZE;
+	u64 most = max_t(u64, QCOW2_MAX_REFTABLE_BYTES >> image->cluster_bits, 1);
+	u64 clusters = min(old + old / 2 + 1, most);
+
+	while (clusters <= most &&
+	       clusters * per_cluster < old * per_cluster + refblocks_for(image, clusters) + 1)
+		clusters++;
+	return clusters <= most ? clusters : 0;
 }
 
 int qc_reftable_grow(struct qc_image *image)
 {
+	u64 old = READ_ONCE(image->reftable_clusters);
+	u64 clusters = reftable_next_clusters(image, old);
+	unsigned int noio;
+	u64 *new;
 	int error;
+
+	if (!clusters)
+		return -EFBIG;
+	/* Here, where no lock is held, memory can be waited for. */
+	noio = memalloc_noio_save();
+	new = kvcalloc(clusters, qc_cluster_size(image), GFP_KERNEL);
+	memalloc_noio_restore(noio);
+	if (!new)
+		return -ENOMEM;
 
 	mutex_lock(&image->commit_lock);
 	error = qc_commit_locked(image);
 	if (!error) {
 		mutex_lock(&image->lock);
 		/* Someone else may have done it while we waited. */
-		if (image->free_hint >= covered_clusters(image))
-			error = reftable_move(image);
+		if (image->reftable_clusters == old &&
+		    image->free_hint >= covered_clusters(image)) {
+			u64 *unused = image->reftable;
+
+			error = reftable_move(image, new, clusters);
+			if (!error)
+				new = unused;
+		}
 		mutex_unlock(&image->lock);
 	}
 	mutex_unlock(&image->commit_lock);
+	kvfree(new);
 	return error;
 }
 
@@ -574,20 +593,32 @@ int qc_reftable_grow(struct qc_image *image)
  */
 #define TABLES_PAGE_BITS	(PAGE_SHIFT + 3)
 
+/* The page number @index, made when there is none; NULL without memory. */
+static unsigned long *tables_page(struct qc_image *image, unsigned long index, gfp_t gfp)
+{
+	unsigned long *bits = xa_load(&image->tables, index);
+
+	if (bits)
+		return bits;
+	bits = (unsigned long *)get_zeroed_page(gfp);
+	if (bits && xa_err(xa_store(&image->tables, index, bits, gfp))) {
+		free_page((unsigned long)bits);
+		return NULL;
+	}
+	return bits;
+}
+
 int qc_tables_mark(struct qc_image *image, u64 cluster, u64 count, gfp_t gfp)
 {
 	for (; count; cluster++, count--) {
 		unsigned long index = cluster >> TABLES_PAGE_BITS;
-		unsigned long *bits = xa_load(&image->tables, index);
+		unsigned long *bits = tables_page(image, index, gfp);
 
-		if (!bits) {
-			bits = (unsigned long *)get_zeroed_page(gfp);
-			if (!bits || xa_err(xa_store(&image->tables, index, bits, gfp))) {
-				free_page((unsigned long)bits);
-				return -ENOMEM;
-			}
-		}
+		if (!bits)
+			return -ENOMEM;
 		__set_bit(cluster & (BIT(TABLES_PAGE_BITS) - 1), bits);
+		/* That of the next table, ahead of need: without memory it is there then. */
+		tables_page(image, index + 1, QC_GFP_LOCKED);
 	}
 	return 0;
 }

@@ -57,20 +57,18 @@ static int bdev_flush(struct qc_store *store)
 }
 
 /*
- * Something without data, at most @max bytes at a time.  With a bio of its own: blkdev_issue_*()
- * take theirs from the pool from which swap takes its own, and those may wait for us.
+ * Something without data; the block layer splits it by the limits of the device.  With a bio of
+ * its own: blkdev_issue_*() take theirs from the pool from which swap takes its own, and those
+ * may wait for us.
  */
-static int bdev_issue(struct qc_store *store, enum req_op op, u64 pos, u64 len, u64 max)
+static int bdev_issue(struct qc_store *store, enum req_op op, u64 pos, u64 len)
 {
 	struct bio bio;
 	u64 n;
 	int r = 0;
 
-	max = round_down(min_t(u64, max, SZ_1G), store->block);
-	if (!max)
-		return -EOPNOTSUPP;
 	for (; len && !r; pos += n, len -= n) {
-		n = min(len, max);
+		n = min_t(u64, len, SZ_1G);
 		bio_init(&bio, store->bdev, NULL, 0, op);
 		bio.bi_iter.bi_sector = pos >> SECTOR_SHIFT;
 		bio.bi_iter.bi_size = n;
@@ -87,16 +85,18 @@ static int bdev_zero_range(struct qc_store *store, u64 pos, u64 len)
 
 	if (pos + len > bdev_nr_bytes(bdev))
 		return qc_store_cut(store) ? -EIO : -ENOSPC;
-	r = bdev_issue(store, REQ_OP_WRITE_ZEROES, pos, len,
-		       (u64)bdev_write_zeroes_sectors(bdev) << SECTOR_SHIFT);
+	if (!bdev_write_zeroes_sectors(bdev))
+		return -EOPNOTSUPP;
+	r = bdev_issue(store, REQ_OP_WRITE_ZEROES, pos, len);
 	/* The device has found out that it cannot. */
 	return r && !bdev_write_zeroes_sectors(bdev) ? -EOPNOTSUPP : r;
 }
 
 static int bdev_discard(struct qc_store *store, u64 pos, u64 len)
 {
-	return bdev_issue(store, REQ_OP_DISCARD, pos, len,
-			  (u64)bdev_max_discard_sectors(store->bdev) << SECTOR_SHIFT);
+	if (!bdev_max_discard_sectors(store->bdev))
+		return -EOPNOTSUPP;
+	return bdev_issue(store, REQ_OP_DISCARD, pos, len);
 }
 
 static int bdev_grow(struct qc_store *store, u64 size)

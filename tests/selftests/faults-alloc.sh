@@ -55,9 +55,11 @@ shaken() {
 	unmarked "$TOP"
 	sound "$TOP"
 	content "$TOP" "$model.new"
+	qemu-img convert -f qcow2 -O raw -l before "$TOP" "$scratch/before"
+	cmp "$model" "$scratch/before"
 }
 
-# chain_on PLACE: with the top layer there.
+# chain_on PLACE: with the top layer there, and a snapshot in it that shares its tables and clusters.
 chain_on() {
 	local base
 
@@ -70,6 +72,7 @@ chain_on() {
 		dir=$place
 	fi
 	chain --cluster 4096 --depth 2 --size 4194304 "$base" "$dir"
+	qemu-img snapshot -c before "$TOP"
 }
 
 # shaken_by KIND PERCENT PLACE
