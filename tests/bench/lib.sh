@@ -179,8 +179,28 @@ hide_thin() {
 	dm_remove "$1-meta"
 }
 
-show_loop() { # PLACE
-	shown=$(losetup --find --show --direct-io=on --sizelimit "$size" "$1") ||
+# The same, metadata and data in new files NAME-* beside the images, behind loop devices.
+show_thin_files() { # NAME
+	local part bytes=$((size + (size >> 2)))
+
+	thin_loops=()
+	for part in meta data; do
+		rm -f "/mnt/bench/$1-$part"
+		truncate -s "$bytes" "/mnt/bench/$1-$part"
+		show_loop "/mnt/bench/$1-$part" "$bytes"
+		thin_loops+=("$shown")
+	done
+	show_thin "$1" "${thin_loops[@]}"
+}
+
+hide_thin_files() { # NAME
+	hide_thin "$1"
+	losetup -d "${thin_loops[0]}"
+	losetup -d "${thin_loops[1]}"
+}
+
+show_loop() { # PLACE [BYTES]
+	shown=$(losetup --find --show --direct-io=on --sizelimit "${2:-$size}" "$1") ||
 		fail "no loop device for $1"
 	[ "$(cat "/sys/block/${shown#/dev/}/loop/dio")" = 1 ] || fail "$shown: no direct I/O"
 }
@@ -255,17 +275,25 @@ vduse_options() {
 		"type=vduse-blk,id=vduse$1,name=vduse$1,node-name=$2,writable=on,num-queues=$(nproc),iothread=io0")
 }
 
-show_vduse() { # N PLACE
-	local driver=file
+show_vduse() { # N TOP [LOWER]...
+	local n=$1 i driver backing='' read_only nodes=()
 
-	[ ! -b "$2" ] || driver=host_device
+	shift
 	load_vduse
-	vduse_options "$1" image0
-	qemu-storage-daemon --daemonize --pidfile "/run/bench-qsd$1.pid" \
-		--blockdev "driver=$driver,filename=$2,node-name=file0,cache.direct=on,aio=io_uring" \
-		--blockdev "driver=qcow2,file=file0,node-name=image0" \
+	for ((i = $#; i > 0; i--)); do
+		driver=file
+		[ ! -b "${!i}" ] || driver=host_device
+		read_only=off
+		[ $i = 1 ] || read_only=on
+		nodes+=(--blockdev
+			"driver=$driver,filename=${!i},node-name=file$i,cache.direct=on,aio=io_uring,read-only=$read_only"
+			--blockdev "driver=qcow2,file=file$i,node-name=image$i,read-only=$read_only$backing")
+		backing=,backing=image$i
+	done
+	vduse_options "$n" image1
+	qemu-storage-daemon --daemonize --pidfile "/run/bench-qsd$n.pid" "${nodes[@]}" \
 		"${vduse_options[@]}" || fail "qemu-storage-daemon fails"
-	vduse_attach "$1"
+	vduse_attach "$n"
 }
 
 hide_vduse() { # N

@@ -50,7 +50,10 @@ def value:
        | target($s; "\($f): depth 500 / depth 1"; against($s; $f; "qchain-500"; "qchain-1");
 		0.90)),
       (("first-4k", "first-64k") as $f
-       | target($s; "\($f): depth 1 / dm-thin"; against($s; $f; "qchain-1"; "thin"); 1)),
+       | (if $s == "device" then "thin" else "thin-files" end) as $thin
+       | target($s; "\($f): depth 1 / \($thin)"; against($s; $f; "qchain-1"; $thin); 1)),
+      (("first-4k", "first-64k") as $f
+       | target($s; "\($f): depth 64 / vduse-64"; against($s; $f; "qchain-64"; "vduse-64"); 1)),
       ($figures[] | select(.[0] == $s)[1] as $f
        | ("qemu-nbd", "vduse-blk") as $q
        | target($s; "\($f): depth 1 / \($q)"; against($s; $f; "qchain-1"; $q); 1)),

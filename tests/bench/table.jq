@@ -4,8 +4,8 @@
 
 include "lib";
 
-["limit", "thin", "thin-nozero", "loop", "qchain-1", "qchain-64", "qchain-500", "qemu-nbd",
- "vduse-blk"] as $candidates
+["limit", "thin", "thin-nozero", "thin-files", "loop", "qchain-1", "qchain-64", "qchain-500",
+ "qemu-nbd", "vduse-blk", "vduse-64"] as $candidates
 | ["read-4k-1", "write-4k-1", "read-4k-16", "write-4k-16", "read-64k", "read-1m", "first-4k",
    "first-64k"] as $figures
 | ["device", "ext4", "xfs"] as $settings
