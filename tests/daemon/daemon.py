@@ -120,8 +120,9 @@ class Place:
         self.state = os.path.join(self.path, 'state.json')
         self.start()
 
-    def start(self):
-        self.daemon = Daemon(state=self.state, cwd=self.path, **self.program)
+    def start(self, *options):
+        self.daemon = Daemon('chardev=m', *options, state=self.state, cwd=self.path,
+                             **self.program)
         self.client = self.daemon.client()
 
     def kill(self):

@@ -5,14 +5,24 @@
 
 import fcntl
 import os
+import json
 import subprocess
 import threading
 
-from daemon import Place, must, run_tests, same
+from daemon import Place, must, run_tests, same, wait_for
 
 
 def names(p):
     return sorted(node['node-name'] for node in p.ask('query-named-block-nodes')['return'])
+
+
+def definition(name):
+    return {'driver': 'qcow2', 'node-name': name, 'file': {
+        'driver': 'file', 'node-name': f'{name}-file', 'filename': f'{name}.qcow2'}}
+
+
+def make(p, *images):
+    p.run(';'.join(f'qemu-img create -q -f qcow2 {name}.qcow2 1M' for name in images))
 
 
 def waits():
@@ -39,11 +49,9 @@ def waits():
 def unused():
     """a node that only a step used, whose end was not saved, is not kept"""
     with Place() as p:
-        p.run('qemu-img create -q -f qcow2 a.qcow2 1M; qemu-img create -q -f qcow2 b.qcow2 1M')
+        make(p, 'a', 'b')
         for name, options in (('a', {'read-only': True}), ('b', {'backing': 'a'})):
-            same(p.ask('blockdev-add', {'driver': 'qcow2', 'node-name': name, **options, 'file': {
-                'driver': 'file', 'node-name': f'{name}-file',
-                'filename': f'{name}.qcow2'}}), {'return': {}})
+            same(p.ask('blockdev-add', {**definition(name), **options}), {'return': {}})
         p.kill()
         with p.graph() as saved:
             for node in saved['nodes']:
@@ -56,4 +64,45 @@ def unused():
         same(names(p), [])
 
 
-run_tests([waits, unused])
+def options():
+    """what an option has made, and a client has removed, is not made again"""
+    with Place() as p:
+        make(p, 'a', 'b')
+        a, b = (('--blockdev', json.dumps(definition(name))) for name in 'ab')
+        p.kill()
+        p.start(*a)
+        same(names(p), ['a', 'a-file'])
+        same(p.ask('blockdev-del', {'node-name': 'a'}), {'return': {}})
+        p.kill()
+        # One that is new is made.
+        p.start(*a, *b)
+        same(names(p), ['b', 'b-file'])
+        # Nor what has another name by now, or is gone.
+        p.run('rm a.qcow2')
+        p.kill()
+        p.start(*a, *b)
+        same(names(p), ['b', 'b-file'])
+
+
+def written_later():
+    """what cannot be undone, and cannot be written, is written as soon as it can"""
+    with Place() as p:
+        make(p, 'a', 'b')
+        same(p.ask('blockdev-add', definition('a')), {'return': {}})
+        os.mkdir(p.state + '.new')
+        refused = p.ask('blockdev-add', definition('b'))
+        must('nothing was changed' in refused['error']['desc'], refused)
+        same(p.ask('blockdev-del', {'node-name': 'a'}), {'return': {}})
+        os.rmdir(p.state + '.new')
+
+        def written():
+            with open(p.state, encoding='utf-8') as file:
+                return not json.load(file)['graph']['nodes']
+
+        wait_for(written, 'the state without the node')
+        p.kill()
+        p.start()
+        same(names(p), [])
+
+
+run_tests([waits, unused, options, written_later])

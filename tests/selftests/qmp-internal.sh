@@ -312,7 +312,17 @@ on_another() {
 	says "$refusal" blockdev-snapshot-internal-sync '{"device": "high", "name": "b"}'
 	says "$refusal" blockdev-snapshot-delete-internal-sync '{"device": "high", "name": "a"}'
 	take low b | is '. == {}'
+	# Nor by the next daemon, which has to answer all the same.
+	kill_daemon
+	launch_again
+	daemon_ready
+	says_part "lies on the device of export 'low', which stands still" block-export-del '{"id": "high"}'
+	says_part "lies on the device of export 'low', which stands still" blockdev-add \
+		'{"driver": "qcow2", "node-name": "third", "read-only": true,
+		"file": {"driver": "host_device", "filename": "/dev/mapper/low", "locking": "off"}}'
 	execute cont | is '. == {}'
+	execute query-block | is '[.[] | select(.device == "high") | .inserted.image["virtual-size"]] ==
+		[4194304]'
 	drop high '"name": "a"' | is '.name == "a"'
 	for n in high low; do
 		execute block-export-del "{\"id\": \"$n\"}" | is '. == {}'

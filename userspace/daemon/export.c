@@ -9,6 +9,7 @@
 #include "log.h"
 #include "node-open.h"
 #include "schema-block.h"
+#include "standing.h"
 #include "state.h"
 #include "table.h"
 #include "window.h"
@@ -237,8 +238,8 @@ static int run_add(struct qmp_session *session, struct json_object *arguments,
 	struct node *node;
 
 	(void)result;
-	/* A daemon that was started again has what its command line names. */
-	if (!session && state_restored() && export_find(id))
+	/* A daemon that was started again has what became of it. */
+	if (!session && state_option_done("export", id))
 		return 0;
 	if (!node_wellformed(id))
 		return qmp_fail(error, "Invalid block export id");
@@ -261,9 +262,13 @@ static int run_add(struct qmp_session *session, struct json_object *arguments,
 		export_free(export);
 		return -1;
 	}
+	if (!session)
+		state_option_note("export", id);
 	/* Written first: a device that is there must be known. */
 	if (!state_save(error) && !attach(export, error))
 		return 0;
+	if (!session)
+		state_option_forget("export", id);
 	export_free(export);
 	state_save(&ignored);
 	return -1;
@@ -308,7 +313,8 @@ static int run_del(struct qmp_session *session, struct json_object *arguments,
 	(void)result;
 	if (!export)
 		return qmp_fail(error, "Export '%s' is not found", id);
-	if (job_check_export(export, error))
+	/* What it has to write would wait for that. */
+	if (job_check_export(export, error) || standing_check_chain(export, error))
 		return -1;
 	return detach(export, error);
 }
@@ -392,6 +398,8 @@ static int go_on(struct export *export, struct qmp_error *error)
 	struct qc_error err;
 	int ret = qc_dm_query(export->name, &device, &err);
 
+	/* What it lies on goes on already. */
+	standing_read_headers();
 	if (!ret && device.exists && export->loaded && !device.loaded && export_load(export, error))
 		return -1;
 	if (!ret)
@@ -456,14 +464,18 @@ static int run_query_status(struct qmp_session *session, struct json_object *arg
 
 int export_quit(bool keep, struct qmp_error *error)
 {
-	struct export *export, *before;
+	struct export *export, *before, *below;
 
 	if (keep)
 		return 0;
 	/* A stopped device has everything written back, and goes as it is. */
 	for (export = TAILQ_LAST(&export_list, export_list); export; export = before) {
 		before = TAILQ_PREV(export, export_list, link);
-		if (detach(export, error))
+		/* Only what it lies on: that is removed next. */
+		while ((below = standing_below_chain(export)) && below != export &&
+		       qc_dm_resume(below->name, NULL) == 0)
+			;
+		if (standing_check_chain(export, error) || detach(export, error))
 			return -1;
 	}
 	return 0;

@@ -219,6 +219,10 @@ int internal_make(struct internal_snapshot *const *snapshots, size_t count,
 		ret = qmp_fail(error, "Out of memory");
 	for (size_t i = 0; i < nb_exports && !ret; i++)
 		ret = fill_device(&devices[i], exports[i], &tables[i], error);
+	/* New overlays, too: they are read when all stand still. */
+	for (size_t i = 0; i < nb_exports && !ret; i++)
+		for (size_t j = 0; j < nb_exports && !ret; j++)
+			ret = check_below(exports[i]->root.node, exports[j], error);
 	for (size_t i = 0; i < count && !ret; i++) {
 		const struct internal_snapshot *s = snapshots[i];
 

@@ -20,6 +20,7 @@ static struct json_object *job_state(const struct job *job)
 	qapi_add_bool(object, "cancelled", job->cancelled);
 	qapi_add_bool(object, "concluded", job->status == JOB_CONCLUDED);
 	qapi_add_bool(object, "ends-here", job->ends_here);
+	qapi_add_bool(object, "completing", job->completing);
 	qapi_add_bool(object, "done", job->done);
 	qapi_add_str(object, "export", job->export);
 	qapi_add_str(object, "on-error", job->on_error);
@@ -76,6 +77,7 @@ static bool restore(struct json_object *object)
 	job->cancelled = qapi_get_bool(object, "cancelled", false);
 	job->status = qapi_get_bool(object, "concluded", false) ? JOB_CONCLUDED : JOB_CREATED;
 	job->ends_here = qapi_get_bool(object, "ends-here", false);
+	job->completing = qapi_get_bool(object, "completing", false);
 	job->done = qapi_get_bool(object, "done", false);
 	job->export = copy(object, "export");
 	job->on_error = copy(object, "on-error");

@@ -425,6 +425,10 @@ static void ready(struct job *job)
 		if (job->ends_here)
 			cancel_kernel(job);
 	}
+	if (job->completing) {
+		converge(job);
+		return;
+	}
 	/* There is nothing that would have to stop: writes go to both places by themselves. */
 	set_status(job, job->user_paused ? JOB_STANDBY : JOB_READY);
 }
@@ -572,6 +576,9 @@ void job_cancel(struct job *job, bool force)
 
 void job_complete(struct job *job)
 {
+	/* Answered before it is done: a daemon that is started meanwhile goes on with it. */
+	job->completing = true;
+	save();
 	converge(job);
 }
 

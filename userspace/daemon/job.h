@@ -86,6 +86,7 @@ struct job {
 	char *backing_file;		/* the name for above's header, or NULL */
 	bool user_paused;		/* by a client, or by an error */
 	bool cancelled;
+	bool completing;		/* a client has said so; it is ready, or was */
 	bool ends_here;			/* once ready, it ends without a change of the graph */
 	bool error_told;		/* BLOCK_JOB_ERROR, since it was last resumed */
 	int io_error;			/* errno that it waits with, or 0 */

@@ -12,6 +12,7 @@
 #include "export.h"
 #include "log.h"
 #include "node-open.h"
+#include "standing.h"
 
 struct node *node_lookup(const char *device, const char *name, struct qmp_error *error)
 {
@@ -287,7 +288,8 @@ static struct node *open_layer(struct json_object *options, struct node_values v
 		node_release(file);
 		goto fail;
 	}
-	if (node->driver == NODE_QCOW2 && node_read_header(node, error))
+	if (node->driver == NODE_QCOW2 &&
+	    (standing_check(node, error) || node_read_header(node, error)))
 		goto fail;
 	return node;
 fail:

@@ -59,7 +59,8 @@ int node_size(struct node *node, u64 *size, struct qmp_error *error)
 		*size = node->header->size;
 		return 0;
 	}
-	if (!protocol->store)
+	/* A file of qcow2 has a size of its own. */
+	if (!protocol->store || node->driver == NODE_QCOW2)
 		return qmp_fail(error, "Could not open '%s'", protocol->filename);
 	if (qc_store_size(protocol->store, size, &err) < 0)
 		return qmp_fail(error, "%s", err.text);

@@ -369,6 +369,41 @@ static void settle(struct transaction *t, size_t switched)
 			node_release(t->actions[i].overlay);
 }
 
+/* What the file says of the nodes below is what they are when it has come to that. */
+static int save_change(struct transaction *t, struct qmp_error *error)
+{
+	struct before {
+		bool node, protocol, writes;
+	};
+	CLEANUP_FREE struct before *before = calloc(t->count, sizeof(*before));
+	int ret;
+
+	if (!before)
+		return qmp_fail(error, "Out of memory");
+	for (size_t i = 0; i < t->count; i++) {
+		struct node *node = t->actions[i].node, *protocol = node_protocol(node);
+
+		before[i] = (struct before){ node->read_only, protocol->read_only,
+					     node->file.writes };
+		if (!t->actions[i].put)
+			continue;
+		node->read_only = true;
+		protocol->read_only = true;
+		node->file.writes = false;
+	}
+	ret = state_save_change(t->before, t->files, error);
+	for (size_t i = t->count; i--;) {
+		struct node *node = t->actions[i].node, *protocol = node_protocol(node);
+
+		if (!t->actions[i].put)
+			continue;
+		node->read_only = before[i].node;
+		protocol->read_only = before[i].protocol;
+		node->file.writes = before[i].writes;
+	}
+	return ret;
+}
+
 static int carry_out(struct transaction *t, struct qmp_error *error)
 {
 	CLEANUP_FD int serial = -1;
@@ -377,7 +412,7 @@ static int carry_out(struct transaction *t, struct qmp_error *error)
 	size_t switched;
 
 	if (export_choose(is_concerned, t, &t->exports, &t->nb_exports, error) ||
-	    state_save_change(t->before, t->files, error))
+	    save_change(t, error))
 		return -1;
 	if (t->nb_exports && qc_dm_serialise(&serial, &err) < 0)
 		return qmp_fail(error, "%s", err.text);

@@ -16,6 +16,7 @@
 #include "job-state.h"
 #include "log.h"
 #include "node-open.h"
+#include "standing.h"
 #include "state.h"
 #include "table.h"
 
@@ -23,12 +24,44 @@
 #define VERSION 1
 #define LOCK_TRIES 100		/* of 50 ms: a daemon that was killed may still be in the kernel */
 
-static const char *state_path;	/* NULL before start */
-static bool restored;
+#define SAVE_AGAIN_USEC 1000000	/* after one that failed */
 
-bool state_restored(void)
+static const char *state_path;	/* NULL before start */
+static sd_event *save_loop;
+static sd_event_source *save_again;	/* enabled while the file is not what it should be */
+static struct json_object *options;	/* those that are done: an object, "what name": true */
+
+/* As a new string, or NULL. */
+static char *option_key(const char *what, const char *name)
 {
-	return restored;
+	char *key;
+
+	return asprintf(&key, "%s %s", what, name) < 0 ? NULL : key;
+}
+
+bool state_option_done(const char *what, const char *name)
+{
+	CLEANUP_FREE char *key = option_key(what, name);
+
+	return key && json_object_object_get_ex(options, key, NULL);
+}
+
+void state_option_note(const char *what, const char *name)
+{
+	CLEANUP_FREE char *key = option_key(what, name);
+
+	if (!options)
+		options = json_object_new_object();
+	if (key)
+		json_object_object_add(options, key, json_object_new_boolean(true));
+}
+
+void state_option_forget(const char *what, const char *name)
+{
+	CLEANUP_FREE char *key = option_key(what, name);
+
+	if (key)
+		json_object_object_del(options, key);
 }
 
 /* --- writing ---------------------------------------------------------------------------------- */
@@ -90,6 +123,8 @@ struct json_object *state_graph(void)
 	json_object_object_add(graph, "nodes", nodes);
 	json_object_object_add(graph, "exports", exports);
 	json_object_object_add(graph, "jobs", job_state_save());
+	if (options)
+		json_object_object_add(graph, "options", json_object_get(options));
 	return graph;
 }
 
@@ -150,9 +185,38 @@ static int save(struct json_object *graph, struct json_object *next, struct json
 	return replace_file(state, error);
 }
 
+static int on_save_again(sd_event_source *source, uint64_t usec, void *ctx)
+{
+	struct qmp_error error;
+
+	(void)source;
+	(void)usec;
+	(void)ctx;
+	if (!state_save(&error))
+		log_line(LOG_INFO, "%s: written now", state_path);
+	return 0;
+}
+
+/* Some commands cannot be undone when their end cannot be written: it is tried until it can. */
+static void save_later(bool later)
+{
+	if (!save_again && later && save_loop &&
+	    sd_event_add_time_relative(save_loop, &save_again, CLOCK_MONOTONIC,
+				       SAVE_AGAIN_USEC, 0, on_save_again, NULL) < 0)
+		save_again = NULL;
+	if (!save_again)
+		return;
+	if (later)
+		sd_event_source_set_time_relative(save_again, SAVE_AGAIN_USEC);
+	sd_event_source_set_enabled(save_again, later ? SD_EVENT_ONESHOT : SD_EVENT_OFF);
+}
+
 int state_save(struct qmp_error *error)
 {
-	return save(state_graph(), NULL, NULL, error);
+	int ret = save(state_graph(), NULL, NULL, error);
+
+	save_later(ret);
+	return ret;
 }
 
 int state_save_change(struct json_object *before, struct json_object *files,
@@ -431,7 +495,11 @@ static int restore_graph(struct json_object *graph, struct qmp_error *error)
 		if (restore_export(json_object_array_get_idx(exports, i), error))
 			return -1;
 	job_state_restore(array_of(graph, "jobs"));
-	restored = !TAILQ_EMPTY(&node_list);
+	if (json_object_object_get_ex(graph, "options", &options)) {
+		if (!json_object_is_type(options, json_type_object))
+			return fail_damaged(error);
+		json_object_get(options);
+	}
 	return 0;
 }
 
@@ -471,13 +539,10 @@ static void reopen_all(void)
 	TAILQ_FOREACH(node, &node_list, link)
 		if (node_is_protocol(node))
 			reopen(node);
-	TAILQ_FOREACH(node, &node_list, link) {
-		if (node->driver == NODE_QCOW2 && node_protocol(node)->store &&
-		    node_read_header(node, &error))
-			log_line(LOG_WARNING, "node %s: %s", node->name, error.text);
+	TAILQ_FOREACH(node, &node_list, link)
 		if (node_settle(node, &error))
 			log_line(LOG_WARNING, "node %s: %s", node->name, error.text);
-	}
+	standing_read_headers();
 }
 
 /* Is there a device for the export, and does it show what it should, or did before the change? */
@@ -514,6 +579,7 @@ static int bring_up(struct export *export, bool behind, struct qmp_error *error)
 {
 	struct qc_dm_device device;
 	struct qc_error err;
+	int ret = 0;
 	bool load;
 
 	if (qc_dm_query(export->name, &device, &err) < 0)
@@ -523,16 +589,25 @@ static int bring_up(struct export *export, bool behind, struct qmp_error *error)
 	/* Layers of one that is suspended can have been released: then it needs a table anew. */
 	load = behind ? !device.loaded || export->loaded :
 			is_short(export) || device.suspended;
-	if (load && export_load(export, error))
-		return -1;
+	if (load && export_stopped && standing_below_chain(export)) {
+		/* Its layers cannot be read before that goes on. */
+		export->loaded = true;
+		load = false;
+	}
+	/* Without one, the table that it has is better than none: refused where it is not. */
+	if (load && (standing_check_chain(export, error) || export_load(export, error)))
+		ret = -1;
 	if (export_stopped && !device.suspended && qc_dm_suspend(export->name, &err) < 0)
 		return qmp_fail(error, "%s", err.text);
-	if (export_stopped)
-		return 0;
+	if (export_stopped || (ret && behind))
+		return ret;
 	if ((behind || load || device.suspended) && qc_dm_resume(export->name, &err) < 0)
-		return qmp_fail(error, "%s", err.text);
+		return ret ? ret : qmp_fail(error, "%s", err.text);
 	export->loaded = false;
-	return 0;
+	/* What lies on it can be read now. */
+	if (device.suspended)
+		standing_read_headers();
+	return ret;
 }
 
 static void mark_in_kernel(const struct export *export)
@@ -595,6 +670,7 @@ static void reconcile(struct json_object *chosen, struct json_object *other)
 			 "export %s: the device %s is gone, or shows something else; forgotten",
 			 export->id, export->name);
 		remove_unborn(export);
+		state_option_forget("export", export->id);
 		export_free(export);
 	}
 	job_state_prune();
@@ -645,10 +721,15 @@ static int restore(struct json_object *state, struct qmp_error *error)
 		step = look_at_step(graph, next);
 	/* The kernel has taken it at least for one device. */
 	forward = step.after;
+	/* While devices are stopped none can have taken it. */
 	if (next && !forward)
-		remove_files(array_of(state, "files"), step.before == step.changed);
+		remove_files(array_of(state, "files"), step.before == step.changed ||
+			     qapi_get_bool(graph, "stopped", false));
 	if (restore_graph(forward ? next : graph, error))
 		return -1;
+	/* One that goes on with all of them has said so, and could not write it. */
+	if (export_stopped && !TAILQ_EMPTY(&export_list) && !standing_any())
+		export_stopped = false;
 	reconcile(forward ? next : graph, forward ? graph : next);
 	return 0;
 }
@@ -710,7 +791,7 @@ static int start(sd_event *loop, struct qmp_error *error)
 	CLEANUP_JSON struct json_object *state = NULL;
 	const char *path = getenv("QCHAIN_STATE");
 
-	(void)loop;
+	save_loop = loop;
 	qc_raise_nofile();
 	state_path = path && *path ? path : DEFAULT_STATE;
 	if (make_directory(error) || take_lock(error))
@@ -731,6 +812,7 @@ static int quit(bool keep, struct qmp_error *error)
 		return -1;
 	if (!keep && state_path)
 		unlink(state_path);
+	save_later(false);
 	return 0;
 }
 

@@ -29,7 +29,15 @@ int state_save(struct qmp_error *error);
 int state_save_change(struct json_object *before, struct json_object *files,
 		      struct qmp_error *error);
 
-/* True when nodes were found again at start. */
-bool state_restored(void);
+/*
+ * What options of the command line have been carried out is part of the state: a daemon that is
+ * started again with them passes them over, also when what they made has changed since or
+ * is gone.  @what: "node" or "export"; @name: its name or ID.
+ */
+bool state_option_done(const char *what, const char *name);
+
+/* Noted with the next save; forgotten, so that it is carried out anew. */
+void state_option_note(const char *what, const char *name);
+void state_option_forget(const char *what, const char *name);
 
 #endif /* QCHAIN_STATE_H */

@@ -137,27 +137,6 @@ static int rewrite(const struct rewriting *r, struct qc_error *err)
 	return qc_header_write(header, r->store, err);
 }
 
-static void rewrite_suspended(void *ctx, struct outcome *outcome)
-{
-	const struct rewriting *r = ctx;
-
-	outcome->ret = qc_dm_suspend(r->device, &outcome->err);
-	if (outcome->ret)
-		return;
-	outcome->ret = rewrite(r, &outcome->err);
-	qc_dm_resume(r->device, outcome->ret ? NULL : &outcome->err);
-}
-
-int window_set_backing(const char *device, struct qc_store *store, const char *backing,
-		       const char *format, struct qc_error *err)
-{
-	struct rewriting rewriting = { device, store, backing, format };
-
-	if (!device)
-		return rewrite(&rewriting, err);
-	return run_to_end(rewrite_suspended, &rewriting, err);
-}
-
 /* Name again what @before names; the rest of the header may have changed since. */
 static void name_again(const struct rewriting *r, const struct qc_header *before)
 {
@@ -166,6 +145,48 @@ static void name_again(const struct rewriting *r, const struct qc_header *before
 	const struct rewriting back = { r->device, r->store, before->backing, name };
 
 	rewrite(&back, NULL);
+}
+
+/* All or nothing: a write that failed may have taken place. */
+static int rewrite_or_not(const struct rewriting *r, struct qc_header **before,
+			  struct qc_error *err)
+{
+	int ret;
+
+	qc_store_refresh(r->store);
+	ret = qc_header_read(r->store, before, err);
+	if (ret)
+		return ret;
+	ret = rewrite(r, err);
+	if (ret)
+		name_again(r, *before);
+	return ret;
+}
+
+static void rewrite_suspended(void *ctx, struct outcome *outcome)
+{
+	const struct rewriting *r = ctx;
+	CLEANUP_HEADER struct qc_header *before = NULL;
+	int ret;
+
+	outcome->ret = qc_dm_suspend(r->device, &outcome->err);
+	if (outcome->ret)
+		return;
+	outcome->ret = rewrite_or_not(r, &before, &outcome->err);
+	ret = qc_dm_resume(r->device, outcome->ret ? NULL : &outcome->err);
+	if (!outcome->ret)
+		outcome->ret = ret;
+}
+
+int window_set_backing(const char *device, struct qc_store *store, const char *backing,
+		       const char *format, struct qc_error *err)
+{
+	struct rewriting rewriting = { device, store, backing, format };
+	CLEANUP_HEADER struct qc_header *before = NULL;
+
+	if (!device)
+		return rewrite_or_not(&rewriting, &before, err);
+	return run_to_end(rewrite_suspended, &rewriting, err);
 }
 
 static void pivot(void *ctx, struct outcome *outcome)
@@ -179,10 +200,7 @@ static void pivot(void *ctx, struct outcome *outcome)
 		qc_dm_clear(r->device, NULL);
 		return;
 	}
-	qc_store_refresh(r->store);
-	outcome->ret = qc_header_read(r->store, &before, err);
-	if (!outcome->ret)
-		outcome->ret = rewrite(r, err);
+	outcome->ret = rewrite_or_not(r, &before, err);
 	if (outcome->ret) {
 		qc_dm_clear(r->device, NULL);
 		qc_dm_resume(r->device, NULL);

@@ -1,0 +1,32 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * Devices of ours that stand still, after stop or because a daemon was killed, and what lies on
+ * them: whoever reads that waits until they go on, which only this process can let them do.
+ *
+ * All ask the kernel; they run in the event loop.
+ */
+#ifndef QCHAIN_STANDING_H
+#define QCHAIN_STANDING_H
+
+#include "export.h"
+
+/* Does the device of any export stand still? */
+bool standing_any(void);
+
+/* The export on whose device, which stands still, the file of @node lies; NULL: there is none. */
+struct export *standing_below(struct node *node);
+
+/* The same for any of the layers of @export. */
+struct export *standing_below_chain(const struct export *export);
+
+/* Fail when the file of @node, or any of the layers of @export, cannot be read because of that. */
+int standing_check(struct node *node, struct qmp_error *error);
+int standing_check_chain(const struct export *export, struct qmp_error *error);
+
+/*
+ * Read the headers of qcow2 nodes that have none yet, but of those that would have to be waited
+ * for.  What cannot be read is logged.
+ */
+void standing_read_headers(void);
+
+#endif /* QCHAIN_STANDING_H */
