@@ -16,22 +16,16 @@ static int run_add(struct qmp_session *session, struct json_object *arguments,
 	const char *name = qapi_get_str(arguments, "node-name", NULL);
 	struct node *node;
 
+	(void)session;
 	(void)result;
 	if (!name)
 		return qmp_fail(error, "'node-name' must be specified for the root node");
-	/* A daemon that was started again has what became of it. */
-	if (!session && state_option_done("node", name))
-		return 0;
 	node = node_open(arguments, error);
 	if (!node)
 		return -1;
 	node->owned = true;
-	if (!session)
-		state_option_note("node", name);
 	if (!state_save(error))
 		return 0;
-	if (!session)
-		state_option_forget("node", name);
 	node->owned = false;
 	node_release(node);
 	return -1;

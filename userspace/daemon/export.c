@@ -237,10 +237,8 @@ static int run_add(struct qmp_session *session, struct json_object *arguments,
 	struct qc_error err;
 	struct node *node;
 
+	(void)session;
 	(void)result;
-	/* A daemon that was started again has what became of it. */
-	if (!session && state_option_done("export", id))
-		return 0;
 	if (!node_wellformed(id))
 		return qmp_fail(error, "Invalid block export id");
 	if (export_find(id))
@@ -262,13 +260,9 @@ static int run_add(struct qmp_session *session, struct json_object *arguments,
 		export_free(export);
 		return -1;
 	}
-	if (!session)
-		state_option_note("export", id);
 	/* Written first: a device that is there must be known. */
 	if (!state_save(error) && !attach(export, error))
 		return 0;
-	if (!session)
-		state_option_forget("export", id);
 	export_free(export);
 	state_save(&ignored);
 	return -1;

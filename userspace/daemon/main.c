@@ -21,6 +21,7 @@
 #include "monitor.h"
 #include "pidfile.h"
 #include "quit.h"
+#include "state.h"
 #include "util.h"
 
 enum exit_code {
@@ -126,27 +127,36 @@ static int read_settings(int argc, char **argv, struct settings *settings)
 	return -1;
 }
 
-/* Options are commands in another form. */
+/* Options are commands in another form; what one makes is named by its argument @key. */
 static int run_command(const char *name, const char *option, const char *implied,
-		       struct qmp_error *error)
+		       const char *key, struct qmp_error *error)
 {
 	CLEANUP_JSON struct json_object *arguments = NULL, *result = NULL;
 	const struct qapi_command *command = qapi_find_command(name);
+	const char *made;
 
 	if (!command)
 		return qmp_fail(error, "The command %s has not been found", name);
 	if (keyval_parse(option, implied, command->arguments, &arguments, error))
 		return -1;
-	return command->run(NULL, arguments, &result, error);
+	made = qapi_get_str(arguments, key, "");
+	/* A daemon that was started again has what became of it. */
+	if (state_option_done(name, made))
+		return 0;
+	state_option_note(name, made);
+	if (!command->run(NULL, arguments, &result, error))
+		return 0;
+	state_option_forget(name, made);
+	return -1;
 }
 
 static int run_option(struct sd_event *loop, int option, struct qmp_error *error)
 {
 	switch (option) {
 	case OPT_BLOCKDEV:
-		return run_command("blockdev-add", optarg, "driver", error);
+		return run_command("blockdev-add", optarg, "driver", "node-name", error);
 	case OPT_EXPORT:
-		return run_command("block-export-add", optarg, "type", error);
+		return run_command("block-export-add", optarg, "type", "id", error);
 	case OPT_CHARDEV:
 		return chardev_add(optarg, error);
 	case OPT_MONITOR:

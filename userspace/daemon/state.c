@@ -29,26 +29,26 @@
 static const char *state_path;	/* NULL before start */
 static sd_event *save_loop;
 static sd_event_source *save_again;	/* enabled while the file is not what it should be */
-static struct json_object *options;	/* those that are done: an object, "what name": true */
+static struct json_object *options;	/* those that are done: an object, "command name": true */
 
 /* As a new string, or NULL. */
-static char *option_key(const char *what, const char *name)
+static char *option_key(const char *command, const char *name)
 {
 	char *key;
 
-	return asprintf(&key, "%s %s", what, name) < 0 ? NULL : key;
+	return asprintf(&key, "%s %s", command, name) < 0 ? NULL : key;
 }
 
-bool state_option_done(const char *what, const char *name)
+bool state_option_done(const char *command, const char *name)
 {
-	CLEANUP_FREE char *key = option_key(what, name);
+	CLEANUP_FREE char *key = option_key(command, name);
 
 	return key && json_object_object_get_ex(options, key, NULL);
 }
 
-void state_option_note(const char *what, const char *name)
+void state_option_note(const char *command, const char *name)
 {
-	CLEANUP_FREE char *key = option_key(what, name);
+	CLEANUP_FREE char *key = option_key(command, name);
 
 	if (!options)
 		options = json_object_new_object();
@@ -56,9 +56,9 @@ void state_option_note(const char *what, const char *name)
 		json_object_object_add(options, key, json_object_new_boolean(true));
 }
 
-void state_option_forget(const char *what, const char *name)
+void state_option_forget(const char *command, const char *name)
 {
-	CLEANUP_FREE char *key = option_key(what, name);
+	CLEANUP_FREE char *key = option_key(command, name);
 
 	if (key)
 		json_object_object_del(options, key);
@@ -670,7 +670,7 @@ static void reconcile(struct json_object *chosen, struct json_object *other)
 			 "export %s: the device %s is gone, or shows something else; forgotten",
 			 export->id, export->name);
 		remove_unborn(export);
-		state_option_forget("export", export->id);
+		state_option_forget("block-export-add", export->id);
 		export_free(export);
 	}
 	job_state_prune();

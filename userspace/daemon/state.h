@@ -32,12 +32,12 @@ int state_save_change(struct json_object *before, struct json_object *files,
 /*
  * What options of the command line have been carried out is part of the state: a daemon that is
  * started again with them passes them over, also when what they made has changed since or
- * is gone.  @what: "node" or "export"; @name: its name or ID.
+ * is gone.  @command: what the option stands for; @name: of the node, or the ID, that it makes.
  */
-bool state_option_done(const char *what, const char *name);
+bool state_option_done(const char *command, const char *name);
 
 /* Noted with the next save; forgotten, so that it is carried out anew. */
-void state_option_note(const char *what, const char *name);
-void state_option_forget(const char *what, const char *name);
+void state_option_note(const char *command, const char *name);
+void state_option_forget(const char *command, const char *name);
 
 #endif /* QCHAIN_STATE_H */
