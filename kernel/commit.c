@@ -237,14 +237,12 @@ static void release(struct qc_image *image, const struct qc_freed *freed)
 				break;
 		}
 		mutex_unlock(&image->lock);
-		if (run) {
+		/* One that is shared stays so: nobody else lowers it.  An unknown one is leaked. */
+		if (run)
 			release_run(image, cluster, run, freed->table);
-		} else {
-			/* One that is shared stays so: nobody else lowers it. */
-			run = 1;
-			qc_refcount_give_back(image, cluster, run);
-		}
-		cluster += run;
+		else if (!error)
+			qc_refcount_give_back(image, cluster, 1);
+		cluster += run ?: 1;
 		cond_resched();
 	}
 }

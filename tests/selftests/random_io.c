@@ -291,6 +291,72 @@ static void print_bytes(const char *what, const unsigned char *p, size_t len)
 	putchar('\n');
 }
 
+/* What the block at @got is: of which operation, and how far from where it belongs. */
+struct kind_of_block {
+	enum { AS_EXPECTED, ZEROES, WRITTEN, UNKNOWN } what;
+	unsigned int nr;
+	int64_t moved;
+};
+
+static bool same_kind(const struct kind_of_block *a, const struct kind_of_block *b)
+{
+	return a->what == b->what && a->nr == b->nr && a->moved == b->moved;
+}
+
+static struct kind_of_block kind_of_block(uint64_t off, const unsigned char *expected,
+					  const unsigned char *got)
+{
+	struct kind_of_block kind = { .what = UNKNOWN };
+	uint64_t word;
+
+	memcpy(&word, got, 8);
+	if (!memcmp(got, expected, opt.block)) {
+		kind.what = AS_EXPECTED;
+	} else if (all_zero(got, opt.block)) {
+		kind.what = ZEROES;
+	} else if (word >> 32 && word >> 32 < nr_ops) {
+		kind.what = WRITTEN;
+		kind.nr = word >> 32;
+		kind.moved = (int64_t)(word & UINT32_MAX) * 8 - (int64_t)off;
+	}
+	return kind;
+}
+
+/* All of what was seen, in runs of blocks of one kind. */
+static void print_blocks(uint64_t off, const unsigned char *expected, const unsigned char *got,
+			 uint64_t len)
+{
+	static const char *const what[] = { "as expected", "zeroes", "written by", "unknown" };
+
+	for (uint64_t i = 0, end; i < len; i = end) {
+		struct kind_of_block kind = kind_of_block(off + i, expected + i, got + i), next;
+
+		for (end = i + opt.block; end < len; end += opt.block) {
+			next = kind_of_block(off + end, expected + end, got + end);
+			if (!same_kind(&kind, &next))
+				break;
+		}
+		printf("# random_io:   [%" PRIu64 ", +%" PRIu64 "): %s", off + i, end - i,
+		       what[kind.what]);
+		if (kind.what == WRITTEN)
+			printf(" #%u, %" PRId64 " bytes from its place", kind.nr, kind.moved);
+		putchar('\n');
+	}
+}
+
+/* Is it so on the device, or was it so only for who has seen it? */
+static void print_again(uint64_t off, const unsigned char *expected, uint64_t len)
+{
+	void *again;
+
+	if (posix_memalign(&again, 4096, len))
+		return;
+	printf("# random_io:   read again%s\n",
+	       pread(dev_fd, again, len, off) == (ssize_t)len ? ":" : ": fails");
+	print_blocks(off, expected, again, len);
+	free(again);
+}
+
 static void report_mismatch(enum op_kind during, uint64_t off, const unsigned char *expected,
 			    const unsigned char *got, uint64_t len)
 {
@@ -313,6 +379,11 @@ static void report_mismatch(enum op_kind during, uint64_t off, const unsigned ch
 	memcpy(&word, got + (first & ~7ULL), 8);
 	if (word >> 32 && word >> 32 < nr_ops)
 		print_op("the data look like those of", word >> 32);
+	for (unsigned int nr = 1; nr < nr_ops; nr++)
+		if (ops[nr].off <= off + first && off + first < ops[nr].off + ops[nr].len)
+			print_op("changed by", nr);
+	print_blocks(off, expected, got, len);
+	print_again(off, expected, len);
 	funlockfile(stdout);
 	fail(1, "content differs from the model");
 }
