@@ -4,8 +4,8 @@
 # What a daemon makes of the state that one before it left. Prints TAP.
 
 import fcntl
-import os
 import json
+import os
 import subprocess
 import threading
 

@@ -17,8 +17,7 @@ ops=30
 places=(disk ext4)
 [ -z "${QCHAIN_LONG:-}" ] || { ops=300 places=(disk ext4 xfs tmpfs); }
 
-# Only allocations with the module's text among the next callers fail: user space's never, nor what
-# file systems and disks below need for their own affairs, which lose data without it.
+# Only allocations with the module's text among the callers fail; user space's never.
 set_up() {
 	local attr=$debugfs/$1 start size
 
@@ -26,7 +25,7 @@ set_up() {
 	size=$(size -A "$QCHAIN_KO" | awk '$1 == ".text" { print $2 }')
 	printf %u $start > "$attr/require-start"
 	printf %u $((start + size)) > "$attr/require-end"
-	echo 10 > "$attr/stacktrace-depth"
+	echo 32 > "$attr/stacktrace-depth"
 	echo 0 > "$attr/verbose"
 	echo -1 > "$attr/times"
 	[ ! -e "$attr/ignore-gfp-wait" ] || echo 0 > "$attr/ignore-gfp-wait"
