@@ -93,6 +93,14 @@ static u64 l2_block_index(const struct qc_image *image, u64 l1_entry, u64 cluste
 	       (index >> qc_block_entry_bits(image));
 }
 
+/* That block, pinned; what qc_cache_get() says. */
+static struct qc_block *l2_block_get(struct qc_image *image, u64 l1_entry, u64 cluster,
+				     unsigned int *slot)
+{
+	return qc_cache_get(&image->cache, l2_block_index(image, l1_entry, cluster, slot),
+			    QC_BLOCK_L2);
+}
+
 /* Describe what lies at @pos in the one cluster that @entry is for. */
 static __always_inline void extent_from_entry(struct qc_image *image, u64 entry, u64 offset,
 					      u64 len, struct qc_extent *extent)
@@ -279,21 +287,18 @@ int qc_image_lookup(struct qc_image *image, u64 pos, u64 len, bool write,
 		unallocated_extent(image, pos, len, extent);
 		return 0;
 	}
-	block = qc_cache_get(&image->cache, l2_block_index(image, entry, cluster, &slot),
-			     QC_BLOCK_L2);
-	if (IS_ERR(block))
-		return PTR_ERR(block) == -EUCLEAN ? -EIO : PTR_ERR(block);
-	if (write && !test_bit(QC_BLOCK_WRITE_OK, &block->flags)) {
+	block = l2_block_get(image, entry, cluster, &slot);
+	if (!IS_ERR(block) && write && !test_bit(QC_BLOCK_WRITE_OK, &block->flags)) {
 		/* A block must not be kept from who has the lock and needs memory. */
 		qc_block_put(block);
 		mutex_lock(&image->lock);
-		block = qc_cache_get(&image->cache, l2_block_index(image, entry, cluster, &slot),
-				     QC_BLOCK_L2);
-		error = IS_ERR(block) ? PTR_ERR(block) : verify_copied(image, entry, block);
+		block = l2_block_get(image, entry, cluster, &slot);
+		if (!IS_ERR(block))
+			error = verify_copied(image, entry, block);
 		mutex_unlock(&image->lock);
-		if (IS_ERR(block))
-			return error == -EUCLEAN ? -EIO : error;
 	}
+	if (IS_ERR(block))
+		return PTR_ERR(block) == -EUCLEAN ? -EIO : PTR_ERR(block);
 	if (!error) {
 		error = extent_from_block(image, block, slot, pos, len, write, extent);
 		if (error)
@@ -322,8 +327,7 @@ int qc_l2_count(struct qc_image *image, u64 cluster, u64 *sum, u64 *next)
 		*next = (index + 1) << image->l2_bits;
 		return 0;
 	}
-	block = qc_cache_get(&image->cache, l2_block_index(image, entry, cluster, &slot),
-			     QC_BLOCK_L2);
+	block = l2_block_get(image, entry, cluster, &slot);
 	if (IS_ERR(block))
 		return PTR_ERR(block);
 	*next = cluster + (1U << qc_block_entry_bits(image));
@@ -527,9 +531,7 @@ static int change_locked(struct qc_image *image, enum qc_l2_change what, u64 fir
 		error = qc_commit_room(image);
 		if (error)
 			break;
-		block = qc_cache_get(&image->cache,
-				     l2_block_index(image, image->l1[index], first + *done, &slot),
-				     QC_BLOCK_L2);
+		block = l2_block_get(image, image->l1[index], first + *done, &slot);
 		if (IS_ERR(block))
 			return PTR_ERR(block);
 		if (!test_bit(QC_BLOCK_WRITE_OK, &block->flags))

@@ -1,7 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 /* Internal snapshots, made and deleted. */
 #include <errno.h>
-#include <sys/sysmacros.h>
 #include <time.h>
 
 #include "dm.h"
@@ -11,6 +10,7 @@
 #include "node-open.h"
 #include "schema-block.h"
 #include "snapshot-info.h"
+#include "standing.h"
 #include "table.h"
 #include "window.h"
 
@@ -37,11 +37,7 @@ static struct node *find_root(const char *device, struct qmp_error *error)
 static int check_below(struct node *node, const struct export *still,
 		       struct qmp_error *error)
 {
-	const struct qc_store *store = node_protocol(node)->store;
-	struct qc_dm_device device;
-
-	if (!store || qc_dm_query(still->name, &device, NULL) < 0 || !device.exists ||
-	    !qc_store_lies_on(store, makedev(device.major, device.minor)))
+	if (!standing_lies_on(node, still))
 		return 0;
 	return qmp_fail(error,
 			"Node '%s' lies on the device of export '%s', which stands still meanwhile",

@@ -7,36 +7,38 @@
 #include "node-open.h"
 #include "standing.h"
 
-/* With the number of its device. */
-static bool stands(const struct export *export, dev_t *dev)
+static bool stands(const struct export *export)
 {
 	struct qc_dm_device device;
 
-	if (qc_dm_query(export->name, &device, NULL) < 0 || !device.exists || !device.suspended)
-		return false;
-	*dev = makedev(device.major, device.minor);
-	return true;
+	return qc_dm_query(export->name, &device, NULL) == 0 && device.exists && device.suspended;
+}
+
+bool standing_lies_on(struct node *node, const struct export *export)
+{
+	const struct qc_store *store = node_protocol(node)->store;
+	struct qc_dm_device device;
+
+	return store && qc_dm_query(export->name, &device, NULL) == 0 && device.exists &&
+	       qc_store_lies_on(store, makedev(device.major, device.minor));
 }
 
 bool standing_any(void)
 {
 	struct export *export;
-	dev_t dev;
 
 	TAILQ_FOREACH(export, &export_list, link)
-		if (stands(export, &dev))
+		if (stands(export))
 			return true;
 	return false;
 }
 
 struct export *standing_below(struct node *node)
 {
-	const struct qc_store *store = node_protocol(node)->store;
 	struct export *export;
-	dev_t dev;
 
 	TAILQ_FOREACH(export, &export_list, link)
-		if (store && stands(export, &dev) && qc_store_lies_on(store, dev))
+		if (stands(export) && standing_lies_on(node, export))
 			return export;
 	return NULL;
 }

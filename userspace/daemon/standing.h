@@ -13,6 +13,9 @@
 /* Does the device of any export stand still? */
 bool standing_any(void);
 
+/* Does the file of @node lie on the device of @export, whether or not that stands still? */
+bool standing_lies_on(struct node *node, const struct export *export);
+
 /* The export on whose device, which stands still, the file of @node lies; NULL: there is none. */
 struct export *standing_below(struct node *node);
 
