@@ -23,9 +23,43 @@
 #include "log.h"
 #include "store-internal.h"
 
+#define TIMES_DELAY	HZ
+
 static struct inode *file_store_inode(const struct qc_store *store)
 {
 	return store->file->f_mapping->host;
+}
+
+/*
+ * Time stamps.  Setting them is a transaction, for which a write with NOWAIT is turned away: the
+ * first one after each tick of the clock, and all that come until a slower one has set them.  So
+ * direct writes go through a description that leaves them alone (FMODE_NOCMTIME), and they are set
+ * afterwards: within a second, and before a flush, hence before a suspend, is through.
+ */
+static void times_set_later(struct qc_store *store)
+{
+	if (store->direct && !delayed_work_pending(&store->times))
+		qc_store_queue_later(store, &store->times, TIMES_DELAY);
+}
+
+static void times_set(struct qc_store *store)
+{
+	struct super_block *sb = file_inode(store->file)->i_sb;
+
+	if (!sb_start_write_trylock(sb)) {
+		times_set_later(store);		/* frozen */
+		return;
+	}
+	file_update_time(store->file);
+	sb_end_write(sb);
+}
+
+static void times_work(struct work_struct *work)
+{
+	unsigned int noio = memalloc_noio_save();
+
+	times_set(container_of(to_delayed_work(work), struct qc_store, times));
+	memalloc_noio_restore(noio);
 }
 
 /* Calls into the file system; returns what it does. */
@@ -106,8 +140,10 @@ static int file_rw_from(struct qc_store_req *req, unsigned int moved)
 		    qc_store_cut(store))
 			return -EIO;
 		file_init_iocb(&part, 0);
-		if (part.op == REQ_OP_WRITE)
+		if (part.op == REQ_OP_WRITE) {
+			times_set_later(store);
 			file_start_write(store->file);
+		}
 		ret = file_call(&part, nr_segs);
 		if (part.op == REQ_OP_WRITE)
 			file_end_write(store->file);
@@ -235,6 +271,7 @@ static bool file_submit_nowait(struct qc_store_req *req)
 		if (!sb_start_write_trylock(sb))
 			return false;
 		__sb_writers_release(sb, SB_FREEZE_WRITE);	/* as kiocb_start_write() */
+		times_set_later(req->store);
 	}
 
 	/*
@@ -264,13 +301,17 @@ static bool file_submit_nowait(struct qc_store_req *req)
 
 static int file_flush(struct qc_store *store)
 {
+	if (cancel_delayed_work(&store->times))
+		times_set(store);
 	return vfs_fsync(store->file, 1);
 }
 
 static int file_zero_range(struct qc_store *store, u64 pos, u64 len)
 {
-	int r = vfs_fallocate(store->file, FALLOC_FL_ZERO_RANGE | FALLOC_FL_KEEP_SIZE, pos, len);
+	int r;
 
+	times_set_later(store);
+	r = vfs_fallocate(store->file, FALLOC_FL_ZERO_RANGE | FALLOC_FL_KEEP_SIZE, pos, len);
 	if (r == -EOPNOTSUPP)
 		r = vfs_fallocate(store->file, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, pos,
 				  len);
@@ -279,6 +320,7 @@ static int file_zero_range(struct qc_store *store, u64 pos, u64 len)
 
 static int file_discard(struct qc_store *store, u64 pos, u64 len)
 {
+	times_set_later(store);
 	return vfs_fallocate(store->file, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, pos, len);
 }
 
@@ -312,6 +354,7 @@ static int file_grow(struct qc_store *store, u64 size)
 	if (size <= old)
 		return 0;
 	len = min(size - old, (size >> 3) + SZ_32M);
+	times_set_later(store);
 	r = vfs_fallocate(store->file, 0, size - len, len);
 	if (r == -EOPNOTSUPP)
 		r = vfs_truncate(&store->file->f_path, size);
@@ -322,6 +365,11 @@ static int file_grow(struct qc_store *store, u64 size)
 	return r == -EDQUOT ? -ENOSPC : r;
 }
 
+static void file_close(struct qc_store *store)
+{
+	cancel_delayed_work_sync(&store->times);
+}
+
 static const struct qc_store_ops file_ops = {
 	.submit_nowait	= file_submit_nowait,
 	.rw		= file_rw,
@@ -330,6 +378,7 @@ static const struct qc_store_ops file_ops = {
 	.discard	= file_discard,
 	.grow		= file_grow,
 	.truncate	= file_truncate,
+	.close		= file_close,
 };
 
 /* Finds out whether and with which alignment the file system does direct I/O. */
@@ -355,6 +404,7 @@ static void file_setup_direct(struct qc_store *store, const struct kstat *stat)
 		return;
 
 	store->direct = true;
+	store->file->f_mode |= FMODE_NOCMTIME;
 	store->nowait = store->file->f_mode & FMODE_NOWAIT;
 	store->align = offset_align;
 	store->dma_mask = mem_align - 1;
@@ -376,6 +426,7 @@ int qc_store_file_setup(struct qc_store *store)
 	if (r)
 		return r;
 
+	INIT_DELAYED_WORK(&store->times, times_work);
 	store->ops = &file_ops;
 	/* Not those of the inode: subvolumes of one btrfs use the same numbers. */
 	store->id.dev = stat.dev;

@@ -29,6 +29,8 @@ struct qc_store_ops {
 	int (*discard)(struct qc_store *store, u64 pos, u64 len);
 	int (*grow)(struct qc_store *store, u64 size);
 	int (*truncate)(struct qc_store *store, u64 size);
+	/* No operation comes after this one; not under memalloc_noio.  NULL: nothing to end. */
+	void (*close)(struct qc_store *store);
 };
 
 /* Unaligned writes lock the blocks at their ends, by the hash of the block number. */
@@ -48,6 +50,7 @@ struct qc_store {
 	bool direct;			/* I/O bypasses the page cache */
 	bool nowait;			/* ... and knows IOCB_NOWAIT */
 	atomic64_t zero_from;
+	struct delayed_work times;	/* files: time stamps, of what was written since */
 	struct qc_store_queue *queue;	/* shared by the stores of one file system */
 	struct mutex *rmw_locks;	/* QC_RMW_LOCKS of them; NULL: read-only */
 };
@@ -83,6 +86,9 @@ static inline bool qc_store_cut(const struct qc_store *store)
 
 /* Let @fn run for the request in the store's work queue. */
 void qc_store_defer(struct qc_store_req *req, work_func_t fn);
+
+/* The same for @work, after @delay jiffies. */
+void qc_store_queue_later(struct qc_store *store, struct delayed_work *work, unsigned long delay);
 
 /* Zero the memory of the request from the byte @from of it on.  Any context. */
 void qc_store_zero_tail(const struct qc_store_req *req, unsigned int from);

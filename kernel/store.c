@@ -222,6 +222,8 @@ struct qc_store *qc_store_open(const char *name, bool writable)
 /* Also takes what qc_store_open() left half-way. */
 void qc_store_put(struct qc_store *store)
 {
+	if (store->ops && store->ops->close)
+		store->ops->close(store);
 	if (store->queue)
 		queue_put(store->queue);
 	if (store->file) {
@@ -342,6 +344,11 @@ void qc_store_defer(struct qc_store_req *req, work_func_t fn)
 {
 	INIT_WORK(&req->work, fn);
 	queue_work(req->store->queue->wq, &req->work);
+}
+
+void qc_store_queue_later(struct qc_store *store, struct delayed_work *work, unsigned long delay)
+{
+	queue_delayed_work(store->queue->wq, work, delay);
 }
 
 void qc_store_zero_tail(const struct qc_store_req *req, unsigned int from)

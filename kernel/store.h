@@ -8,6 +8,7 @@
  * Reads beyond the end of a store return zeroes; a store whose size is no
  * multiple of a sector therefore needs no special case above.  Writes beyond the
  * end extend a file and fail with -ENOSPC on a device.
+ * The time stamps of a file are set within a second of a write, and before a flush ends.
  *
  * Alignment: qc_store_align() tells the unit in which direct I/O goes through
  * unchanged.  Requests that do not keep to it are served all the same (bounced;

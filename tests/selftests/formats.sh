@@ -272,6 +272,37 @@ on_overlayfs() {
 	umount "$o/merged"
 }
 
+# old_times_and_write [OPTION]...: the file has times of long ago, and something is written.
+old_times_and_write() {
+	touch -d 2001-02-03 "$dir/top"
+	dd if=/dev/urandom of=/dev/mapper/qctest bs=4k count=1 oflag=direct status=none "$@"
+}
+
+recent() {
+	[ "$(stat -c %Y "$dir/top")" -ge "$began" ]
+}
+
+# Whoever makes backups of files by their time stamps finds that an image was written to.
+time_stamps() {
+	local began i
+
+	began=$(date +%s)
+	fresh_dir "$1"
+	qemu-img create -q -f qcow2 -o preallocation=full "$dir/top" 1M
+	attach qctest "$(table_of '' qcow2 "$dir/top")"
+	old_times_and_write
+	for ((i = 0; i < 50; i++)); do
+		! recent || break
+		sleep 0.1
+	done
+	recent
+	old_times_and_write conv=fsync
+	recent
+	old_times_and_write
+	detach qctest
+	recent
+}
+
 # The VM's output directory is a virtiofs: FUSE.
 on_fuse() {
 	mkdir -p "$QCHAIN_OUT/formats"
@@ -281,9 +312,10 @@ on_fuse() {
 }
 
 echo "# seed $seed"
-plan 30
+plan 33
 fresh_dir tmpfs
 place ext4
+place xfs
 
 for bits in 1 2 4 8 16 32 64; do
 	fresh_dir tmpfs
@@ -322,6 +354,9 @@ fresh_dir tmpfs
 try "autoclear bits are cleared with the first change" autoclear
 fresh_dir tmpfs
 try "a bad entry fails what needs it, and marks the image corrupt" bad_entries
+for p in ext4 xfs tmpfs; do
+	try "time stamps of a file on $p" time_stamps $p
+done
 if place btrfs 2> /dev/null; then
 	try "images on btrfs" on_btrfs
 else
