@@ -239,6 +239,53 @@ bad_base() {
 	qemu-img compare -q -f qcow2 -F qcow2 b.qcow2 base.qcow2
 }
 
+# The kernel refuses to go over to a base whose metadata cannot be written; the daemon is killed
+# while it is asked.
+refused_switch() {
+	fresh_dir tmpfs
+	cd "$dir"
+	qemu-img create -q -f qcow2 base.qcow2 16M
+	qemu-io -c "write -P 1 0 16M" base.qcow2 > /dev/null
+	dd if=base.qcow2 of=/dev/mapper/bad-base bs=64k oflag=direct conv=fsync status=none
+	qemu-img create -q -f qcow2 -b /dev/mapper/bad-base -F qcow2 a.qcow2 16M
+	start_with_a
+	watch_events
+	execute block-commit '{"device": "virtio0", "job-id": "w"}' | is '. == {}'
+	wait_for 20 status_is w ready
+	blkdiscard -o 12M -l 1M /dev/mapper/virtio0
+	dmsetup suspend bad-base
+	request block-job-complete '{"device": "w"}'
+	wait_for 20 stands || { dmsetup resume bad-base; return 1; }
+	kill -9 "$daemon"
+	pieces "$(readlink "$scratch/bad-base.disk")" 0 $((1 << 20)) error_writes |
+		dmsetup load bad-base
+	dmsetup resume bad-base
+	wait "$daemon" 2> /dev/null || true
+	wait_for 20 runs
+	[ "$(layers_of virtio0)" = "a.qcow2 bad-base" ]
+	fails unlocked a.qcow2
+	fail_at bad-base
+	launch_with_a
+	answer > /dev/null || true
+	daemon_ready
+	wait_for 60 no_jobs
+	layers_are bad-base
+	fails unlocked /dev/mapper/bad-base
+	qemu-io -r -f raw -c "read -P 1 0 12M" -c "read -P 0 12M 1M" -c "read -P 1 13M 3M" \
+		/dev/mapper/virtio0 | fails grep "Pattern verification failed"
+	quit_daemon
+	sound /dev/mapper/bad-base
+	clean a.qcow2
+}
+
+stands() {
+	[ "$(dmsetup info -c --noheadings -o suspended virtio0)" = Suspended ]
+}
+
+runs() {
+	[ "$(dmsetup info -c --noheadings -o suspended virtio0)" = Active ]
+}
+
 # --- a daemon that is killed ----------------------------------------------------------------------
 
 killed() {
@@ -310,7 +357,7 @@ ready_or_none() {
 }
 
 echo "# seed $seed"
-plan 12
+plan 13
 modprobe dm-flakey || skip_all "there is no dm-flakey"
 place tmpfs
 place ext4
@@ -367,5 +414,6 @@ try_daemon "block-commit, case 5: the active layer into an intermediate one" act
 	"top": "d.qcow2", "base": "b.qcow2" } }' "b.qcow2 a.qcow2" a.qcow2 b.qcow2
 try_daemon "pause, speed, finalize, dismiss, cancel" steered
 try_daemon "errors below" bad_base
+try_daemon "a daemon that is killed while the kernel refuses a base" refused_switch
 try_daemon "a daemon that is killed" killed
 tail -n 20 "$scratch/daemon.log" | sed 's/^/# /'

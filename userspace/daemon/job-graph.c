@@ -9,6 +9,7 @@
 #include "node-open.h"
 #include "resize.h"
 #include "state.h"
+#include "table.h"
 #include "window.h"
 
 /* --- places in a chain ------------------------------------------------------------------------ */
@@ -271,15 +272,25 @@ void job_graph_release(struct job *job)
 
 /* --- the end ---------------------------------------------------------------------------------- */
 
-/* Of an active commit: what was its base becomes the top, and its header is right as it is. */
-static int switch_to_base(const struct job *job, struct export *export, struct qmp_error *error)
+/*
+ * Of an active commit: what was its base becomes the top, and its header is right as it is.  The
+ * kernel refuses that as long as not all of it is on the base's disk; then the device goes on with
+ * the table of @sectors and @params, that from before.
+ */
+static int switch_to_base(const struct job *job, struct export *export, u64 sectors,
+			  const char *params, struct qmp_error *error)
 {
 	char message[sizeof("job_complete ") + JOB_ID_MAX];
+	CLEANUP_FD int serial = -1;
 	struct qc_error err;
 
 	snprintf(message, sizeof(message), "job_complete %s", job->id);
-	return qc_dm_message(export->name, message, &err) < 0 ? qmp_fail(error, "%s", err.text) :
-								 reload(export, error);
+	if (qc_dm_message(export->name, message, &err) < 0 || qc_dm_serialise(&serial, &err) < 0)
+		return qmp_fail(error, "%s", err.text);
+	if (export_load(export, error))
+		return -1;
+	return window_switch_or_back(export->name, sectors, params, &err) < 0 ?
+	       qmp_fail(error, "%s", err.text) : 0;
 }
 
 static int switch_over(const struct job *job, struct export *export, struct qmp_error *error)
@@ -378,16 +389,20 @@ int job_graph_pivot(struct job *job, struct qmp_error *error)
 {
 	CLEANUP_JSON struct json_object *before = state_graph();
 	struct export *export = export_find(job->export);
+	CLEANUP_NODE_CHAIN struct qc_chain chain = { 0 };
+	CLEANUP_FREE char *params = NULL;
 	struct qmp_error ignored;
 	struct change c = { 0 };
 
 	if (export_stopped)
 		return qmp_fail(error, "'%s' is stopped; use cont first", export->id);
+	if (!job->above && export_params(export, &chain, &params, error))
+		return -1;
 	change(job, export, &c);
 	job->done = true;
 	if (!state_save_change(before, NULL, error) &&
 	    !(job->above ? switch_over(job, export, error) :
-			   switch_to_base(job, export, error))) {
+			   switch_to_base(job, export, qc_table_sectors(&chain), params, error))) {
 		settle(job, &c);
 		return 0;
 	}

@@ -19,6 +19,7 @@
 #include "standing.h"
 #include "state.h"
 #include "table.h"
+#include "window.h"
 
 #define DEFAULT_STATE "/run/qchain/qchaind.json"
 #define VERSION 1
@@ -577,6 +578,7 @@ static bool is_short(const struct export *export)
 /* Bring a device into the state in which the export has it. */
 static int bring_up(struct export *export, bool behind, struct qmp_error *error)
 {
+	const char *const names[] = { export->name };
 	struct qc_dm_device device;
 	struct qc_error err;
 	int ret = 0;
@@ -601,7 +603,7 @@ static int bring_up(struct export *export, bool behind, struct qmp_error *error)
 		return qmp_fail(error, "%s", err.text);
 	if (export_stopped || (ret && behind))
 		return ret;
-	if ((behind || load || device.suspended) && qc_dm_resume(export->name, &err) < 0)
+	if ((behind || load || device.suspended) && !window_switch(names, 1, &err))
 		return ret ? ret : qmp_fail(error, "%s", err.text);
 	export->loaded = false;
 	/* What lies on it can be read now. */

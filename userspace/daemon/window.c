@@ -79,8 +79,11 @@ static void switch_all(void *ctx, struct outcome *outcome)
 	size_t first = s->count;	/* from this one on they are suspended */
 	int ret = 0;
 
-	/* The newest first: it may lie on an older one, which it needs to write back. */
-	while (first && !ret) {
+	/*
+	 * The newest first: it may lie on an older one, which it needs to write back.  The kernel
+	 * suspends, switches and resumes a single one in one call.
+	 */
+	while (first && s->count > 1 && !ret) {
 		ret = qc_dm_suspend(s->names[first - 1], &outcome->err);
 		first -= !ret;
 	}
@@ -102,13 +105,35 @@ size_t window_switch(const char *const *names, size_t count, struct qc_error *er
 	struct switching switching = { names, count };
 	struct outcome outcome;
 
-	/* The kernel suspends, switches and resumes a single one in one call. */
-	if (count == 1)
-		return qc_dm_resume(names[0], err) ? 0 : 1;
 	run(switch_all, &switching, &outcome);
 	if (outcome.switched < count)
 		*err = outcome.err;
 	return outcome.switched;
+}
+
+struct before {
+	const char *device;
+	u64 sectors;
+	const char *params;
+};
+
+static void switch_or_back(void *ctx, struct outcome *outcome)
+{
+	const struct before *before = ctx;
+	struct qc_dm_device device;
+
+	outcome->ret = qc_dm_resume(before->device, &outcome->err);
+	if (outcome->ret && !qc_dm_query(before->device, &device, NULL) && device.suspended &&
+	    !qc_dm_load(before->device, before->sectors, before->params, false, NULL))
+		qc_dm_resume(before->device, NULL);
+}
+
+int window_switch_or_back(const char *device, u64 sectors, const char *params,
+			  struct qc_error *err)
+{
+	struct before before = { device, sectors, params };
+
+	return run_to_end(switch_or_back, &before, err);
 }
 
 struct rewriting {

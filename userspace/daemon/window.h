@@ -19,6 +19,13 @@
 size_t window_switch(const char *const *names, size_t count, struct qc_error *err);
 
 /*
+ * window_switch_or_back - the same for one device whose new table the kernel may refuse when it has
+ * dropped the old one.  That is loaded again then: @sectors, @params with fd:N.
+ */
+int window_switch_or_back(const char *device, u64 sectors, const char *params,
+			  struct qc_error *err);
+
+/*
  * window_set_backing - write name and format of the backing file into an image's header.
  * @device: suspended meanwhile; NULL: nobody writes to the image.
  */
