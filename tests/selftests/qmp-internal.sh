@@ -272,13 +272,24 @@ killed() {
 }
 try "a daemon that is killed meanwhile" killed
 
+# QEMU cannot have the file for writing, whatever lies below it.
+locked() {
+	fails qemu-io -f raw -c "read 0 512" "$1"
+}
+
 # A table waits for cont while its images are edited; a transaction that fails leaves it there.
 waiting() {
 	local overlay='"type": "blockdev-snapshot-sync", "data": {"device": "p", "snapshot-file":'
 
 	execute stop | is '. == {}'
 	execute transaction "{\"actions\": [{$overlay \"p3.qcow2\"}}]}" | is '. == {}'
+	# Nor does it lose its locks when it is of a daemon that was killed.
+	kill_daemon
+	launch_again
+	daemon_ready
+	locked p3.qcow2
 	take p waiting | is '. == {}'
+	locked p3.qcow2
 	take p second | is '. == {}'
 	drop p '"name": "second"' | is '.name == "second"'
 	says_part "Failed to create snapshot 'none' on device 'r'" transaction \
@@ -286,6 +297,8 @@ waiting() {
 	[ ! -e p4.qcow2 ]
 	execute cont | is '. == {}'
 	[ "$(layers_of p)" = "p3.qcow2 p2.qcow2 p.qcow2 base.qcow2" ]
+	locked p3.qcow2
+	locked p2.qcow2
 	qemu-img snapshot -U -l p3.qcow2 | grep -q waiting
 	all_run
 }

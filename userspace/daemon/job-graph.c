@@ -132,7 +132,7 @@ static int lock(struct node *node, struct qmp_error *error)
 	if (!protocol->locking)
 		return 0;
 	if (protocol->in_kernel && qc_lock_denied(protocol->store, QC_LOCK_WRITE))
-		return qc_lock_beside(protocol->store, &err) < 0 ?
+		return qc_lock_beside(protocol->store, QC_LOCK_WRITE, &err) < 0 ?
 		       qmp_fail(error, "%s", err.text) : 0;
 	if (protocol->in_kernel) {
 		/* The kernel has let go of the old description, for the one of the new table. */

@@ -211,10 +211,15 @@ int node_check_claims(struct node *node, struct qmp_error *error)
 	return 0;
 }
 
+static enum qc_lock_mode claimed_mode(const struct node *node)
+{
+	return node_claimed(node, true) ? QC_LOCK_WRITE :
+	       node_claimed(node, false) ? QC_LOCK_READ : QC_LOCK_NONE;
+}
+
 static int settle_lock(struct node *node, struct qmp_error *error)
 {
-	enum qc_lock_mode mode = node_claimed(node, true) ? QC_LOCK_WRITE :
-				 node_claimed(node, false) ? QC_LOCK_READ : QC_LOCK_NONE;
+	enum qc_lock_mode mode = claimed_mode(node);
 	struct qc_error err;
 	const char *denied;
 
@@ -232,6 +237,27 @@ static int settle_lock(struct node *node, struct qmp_error *error)
 	}
 	node->lock = mode;
 	return 0;
+}
+
+static bool lock_is_kernels(const struct node *node)
+{
+	return node->in_kernel && node->locking && node->store;
+}
+
+void node_lock_beside(struct node *node)
+{
+	if (lock_is_kernels(node))
+		qc_lock_beside(node->store, claimed_mode(node), NULL);
+}
+
+void node_lock_take_over(struct node *node)
+{
+	if (!lock_is_kernels(node))
+		return;
+	node->in_kernel = qc_lock_denied(node->store, QC_LOCK_WRITE);
+	node->lock = node->in_kernel ? QC_LOCK_NONE : claimed_mode(node);
+	if (node->in_kernel)
+		qc_lock(node->store, QC_LOCK_NONE, NULL);
 }
 
 int node_settle(struct node *node, struct qmp_error *error)

@@ -150,6 +150,13 @@ int node_check_claims(struct node *node, struct qmp_error *error);
 int node_settle(struct node *node, struct qmp_error *error);
 
 /*
+ * Of a protocol node that the kernel may let go of between the two (in_kernel): lock our own
+ * description beside the kernel's, and then leave it at the one that is needed.
+ */
+void node_lock_beside(struct node *node);
+void node_lock_take_over(struct node *node);
+
+/*
  * Put @overlay, which nobody but the monitor uses and which has no backing node, on @node: the
  * exports of @node use @overlay from now on.  Locks, and what is read-only, stay as they
  * are until node_overlay_done().  Cannot fail.

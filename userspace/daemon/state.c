@@ -575,6 +575,23 @@ static bool is_short(const struct export *export)
 	       sectors < size / QC_SECTOR_SIZE;
 }
 
+/*
+ * The locks of layers that only the table has that waits for cont are on descriptions that go with
+ * it, and whatever changes the chain replaces it: have one with our descriptions, locked.
+ */
+static int own_waiting(struct export *export, struct qmp_error *error)
+{
+	int ret;
+
+	for (struct node *n = export->root.node; n; n = n->backing.node)
+		node_lock_beside(node_protocol(n));
+	qc_dm_clear(export->name, NULL);
+	ret = export_load(export, error);
+	for (struct node *n = export->root.node; n; n = n->backing.node)
+		node_lock_take_over(node_protocol(n));
+	return ret;
+}
+
 /* Bring a device into the state in which the export has it. */
 static int bring_up(struct export *export, bool behind, struct qmp_error *error)
 {
@@ -597,7 +614,8 @@ static int bring_up(struct export *export, bool behind, struct qmp_error *error)
 		load = false;
 	}
 	/* Without one, the table that it has is better than none: refused where it is not. */
-	if (load && (standing_check_chain(export, error) || export_load(export, error)))
+	if (load && (standing_check_chain(export, error) || export_load(export, error) ||
+		     (behind && own_waiting(export, error))))
 		ret = -1;
 	if (export_stopped && !device.suspended && qc_dm_suspend(export->name, &err) < 0)
 		return qmp_fail(error, "%s", err.text);

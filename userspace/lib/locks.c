@@ -129,9 +129,9 @@ int qc_lock(struct qc_store *store, enum qc_lock_mode mode, struct qc_error *err
 		       "cannot lock it: %s", strerror(-ret));
 }
 
-int qc_lock_beside(struct qc_store *store, struct qc_error *err)
+int qc_lock_beside(struct qc_store *store, enum qc_lock_mode mode, struct qc_error *err)
 {
-	int ret = apply(store->fd, &mode_permissions[QC_LOCK_WRITE]);
+	int ret = apply(store->fd, &mode_permissions[mode]);
 
 	return ret < 0 ? qc_fail_errno(err, -ret, store->path, "cannot lock it") : 0;
 }

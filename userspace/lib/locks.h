@@ -28,11 +28,11 @@ enum qc_lock_mode {
 int qc_lock(struct qc_store *store, enum qc_lock_mode mode, struct qc_error *err);
 
 /*
- * Lock for writing beside a description of our own that cannot be had any more, as it is the
- * kernel's alone: that one keeps other writers out, and this one from here on also readers.  One
- * who reads already is not noticed.  Returns 0, or a negative errno when it cannot be locked.
+ * Lock beside a description of our own that cannot be had any more, as it is the kernel's alone:
+ * that one keeps other writers out, and for writing this one from here on also readers.  One who
+ * reads already is not noticed.  Returns 0, or a negative errno when it cannot be locked.
  */
-int qc_lock_beside(struct qc_store *store, struct qc_error *err);
+int qc_lock_beside(struct qc_store *store, enum qc_lock_mode mode, struct qc_error *err);
 
 /*
  * What qc_lock() would fail with because of others, in the words of QEMU's programs:
