@@ -164,6 +164,61 @@ steered() {
 	ends "d.qcow2 a.qcow2" a.qcow2 b.qcow2 c.qcow2 d.qcow2
 }
 
+# --- an end that cannot be written ----------------------------------------------------------------
+
+# The kernel does not forget a job before the state says that it has ended.
+unwritten() {
+	fresh_dir ext4
+	cd "$dir"
+	qemu-img create -q -f qcow2 a.qcow2 8M
+	start_with_a
+	snapshot node-A b
+	fill 2 4
+	until_pending
+	mkdir "$QCHAIN_STATE.new"
+	execute job-finalize '{"id": "j"}' | is '. == {}'
+	execute query-jobs | is '.[0] | .status == "concluded" and (has("error") | not)'
+	kill -9 "$daemon"
+	wait "$daemon" 2> /dev/null || true
+	rmdir "$QCHAIN_STATE.new"
+	launch_with_a
+	daemon_ready
+	wait_for 20 job_is pending
+	execute job-finalize '{"id": "j"}' | is '. == {}'
+	execute query-jobs | is '.[0] | .status == "concluded" and (has("error") | not)'
+	execute job-dismiss '{"id": "j"}' | is '. == {}'
+	[ "$(status_field virtio0 8)" = 0 ]
+	# Without a kill it is made up for.
+	until_pending
+	mkdir "$QCHAIN_STATE.new"
+	execute job-finalize '{"id": "j"}' | is '. == {}'
+	[ "$(status_field virtio0 8)" = 1 ]
+	rmdir "$QCHAIN_STATE.new"
+	wait_for 20 forgotten
+	execute job-dismiss '{"id": "j"}' | is '. == {}'
+	layers_are "b.qcow2 a.qcow2"
+	quit_daemon
+	clean a.qcow2
+	qemu-img compare -q a.qcow2 b.qcow2
+}
+
+# A commit, cancelled when it was ready: then it has succeeded.
+until_pending() {
+	execute block-commit '{"device": "virtio0", "job-id": "j", "auto-finalize": false,
+		"auto-dismiss": false}' | is '. == {}'
+	wait_for 20 job_is ready
+	execute block-job-cancel '{"device": "j"}' | is '. == {}'
+	wait_for 20 job_is pending
+}
+
+job_is() {
+	execute query-jobs | gojq -e ".[0].status == \"$1\"" > /dev/null
+}
+
+forgotten() {
+	[ "$(status_field virtio0 8)" = 0 ]
+}
+
 # --- errors below ---------------------------------------------------------------------------------
 
 # The base is on a disk that fails in one place.
@@ -357,7 +412,7 @@ ready_or_none() {
 }
 
 echo "# seed $seed"
-plan 13
+plan 14
 modprobe dm-flakey || skip_all "there is no dm-flakey"
 place tmpfs
 place ext4
@@ -413,6 +468,7 @@ try_daemon "block-commit, case 5: the active layer into an intermediate one" act
 	"execute": "block-commit", "arguments": { "device": "node-D", "job-id": "job0",
 	"top": "d.qcow2", "base": "b.qcow2" } }' "b.qcow2 a.qcow2" a.qcow2 b.qcow2
 try_daemon "pause, speed, finalize, dismiss, cancel" steered
+try_daemon "an end that cannot be written" unwritten
 try_daemon "errors below" bad_base
 try_daemon "a daemon that is killed while the kernel refuses a base" refused_switch
 try_daemon "a daemon that is killed" killed

@@ -288,6 +288,8 @@ static void save(void)
 
 void job_dismiss(struct job *job)
 {
+	if (job->unsaved)
+		forget(job);
 	set_status(job, JOB_NULL);
 	job_free(job);
 	save();
@@ -307,6 +309,24 @@ static void end_work(struct job *job)
 	job->work = NULL;
 }
 
+/*
+ * It is concluded.  The kernel is told after the file: a job that is not in the kernel any more
+ * would look as if it had been taken away.
+ */
+static void let_go(struct job *job)
+{
+	struct qmp_error error;
+
+	job->unsaved = state_save(&error);
+	if (job->unsaved) {
+		log_line(LOG_WARNING, "job %s: %s", job->id, error.text);
+		return;
+	}
+	forget(job);
+	if (job->auto_dismiss)
+		job_dismiss(job);
+}
+
 /* Whether it went well is in job->error. */
 static void conclude(struct job *job)
 {
@@ -319,11 +339,7 @@ static void conclude(struct job *job)
 	set_status(job, JOB_CONCLUDED);
 	job->above = NULL;
 	job->below = NULL;
-	/* First: one that is not in the kernel would look as if it had been taken away. */
-	save();
-	forget(job);
-	if (job->auto_dismiss)
-		job_dismiss(job);
+	let_go(job);
 }
 
 void job_finalize(struct job *job)
@@ -438,6 +454,10 @@ static void catch_up(struct job *job)
 	struct qc_job_status kernel;
 	int there;
 
+	if (job->unsaved) {
+		let_go(job);
+		return;
+	}
 	/* Waits for a client, or is still being started. */
 	if (!is_active(job) || job->status == JOB_UNDEFINED || job->status >= JOB_WAITING)
 		return;

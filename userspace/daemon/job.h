@@ -70,6 +70,7 @@ struct job {
 	bool auto_finalize, auto_dismiss;
 	u64 speed, offset, len;		/* bytes a second, bytes */
 	char *error;			/* why it failed; NULL: it has not */
+	bool unsaved;			/* concluded, which could not be written yet */
 
 	/* The rest does not matter any more when it is concluded. */
 

@@ -14,6 +14,7 @@
 #include "dm.h"
 #include "export.h"
 #include "job-state.h"
+#include "job.h"
 #include "log.h"
 #include "node-open.h"
 #include "standing.h"
@@ -214,8 +215,13 @@ static void save_later(bool later)
 
 int state_save(struct qmp_error *error)
 {
+	static bool failed;
 	int ret = save(state_graph(), NULL, NULL, error);
 
+	/* The ends of jobs wait for it. */
+	if (failed && !ret)
+		job_poll_soon();
+	failed = ret;
 	save_later(ret);
 	return ret;
 }
