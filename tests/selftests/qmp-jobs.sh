@@ -221,8 +221,8 @@ forgotten() {
 
 # --- errors below ---------------------------------------------------------------------------------
 
-# The base is on a disk that fails in one place.
-bad_base() {
+# The base is on a disk that can be made to fail.
+over_bad_base() {
 	fresh_dir tmpfs
 	cd "$dir"
 	qemu-img create -q -f qcow2 base.qcow2 16M
@@ -231,6 +231,10 @@ bad_base() {
 	qemu-img create -q -f qcow2 -b /dev/mapper/bad-base -F qcow2 a.qcow2 16M
 	start_with_a
 	watch_events
+}
+
+bad_base() {
+	over_bad_base
 	fail_at bad-base $((8 << 20)) 65536 error
 	execute block-stream '{"device": "virtio0", "on-error": "stop"}' | is '. == {}'
 	wait_for 20 status_is virtio0 paused
@@ -297,14 +301,7 @@ bad_base() {
 # The kernel refuses to go over to a base whose metadata cannot be written; the daemon is killed
 # while it is asked.
 refused_switch() {
-	fresh_dir tmpfs
-	cd "$dir"
-	qemu-img create -q -f qcow2 base.qcow2 16M
-	qemu-io -c "write -P 1 0 16M" base.qcow2 > /dev/null
-	dd if=base.qcow2 of=/dev/mapper/bad-base bs=64k oflag=direct conv=fsync status=none
-	qemu-img create -q -f qcow2 -b /dev/mapper/bad-base -F qcow2 a.qcow2 16M
-	start_with_a
-	watch_events
+	over_bad_base
 	execute block-commit '{"device": "virtio0", "job-id": "w"}' | is '. == {}'
 	wait_for 20 status_is w ready
 	blkdiscard -o 12M -l 1M /dev/mapper/virtio0
@@ -331,6 +328,24 @@ refused_switch() {
 	quit_daemon
 	sound /dev/mapper/bad-base
 	clean a.qcow2
+}
+
+# "commit" of the monitor for people: before it starts the state has that it ends by itself.
+people() {
+	over_bad_base
+	qemu-io -f raw -c "write -P 5 0 64k" /dev/mapper/virtio0 > /dev/null
+	dmsetup suspend bad-base
+	request human-monitor-command '{"command-line": "commit virtio0"}'
+	wait_for 20 gojq -e '.graph.jobs[0]."ends-here"' "$QCHAIN_STATE" > /dev/null ||
+		{ dmsetup resume bad-base; return 1; }
+	dmsetup resume bad-base
+	answer | is '. == ""'
+	wait_for 60 no_jobs
+	story virtio0 "created running ready BLOCK_JOB_READY ${completed#created running }"
+	layers_are "a.qcow2 bad-base"
+	quit_daemon
+	qemu-io -r -f qcow2 -c "read -P 5 0 64k" /dev/mapper/bad-base |
+		fails grep "Pattern verification failed"
 }
 
 stands() {
@@ -412,7 +427,7 @@ ready_or_none() {
 }
 
 echo "# seed $seed"
-plan 14
+plan 15
 modprobe dm-flakey || skip_all "there is no dm-flakey"
 place tmpfs
 place ext4
@@ -470,6 +485,7 @@ try_daemon "block-commit, case 5: the active layer into an intermediate one" act
 try_daemon "pause, speed, finalize, dismiss, cancel" steered
 try_daemon "an end that cannot be written" unwritten
 try_daemon "errors below" bad_base
+try_daemon "commit by the monitor for people" people
 try_daemon "a daemon that is killed while the kernel refuses a base" refused_switch
 try_daemon "a daemon that is killed" killed
 tail -n 20 "$scratch/daemon.log" | sed 's/^/# /'

@@ -85,16 +85,13 @@ static struct node *find_base(struct node *top, struct json_object *arguments,
 	return node;
 }
 
-static int run_commit(struct qmp_session *session, struct json_object *arguments,
-		      struct json_object **result, struct qmp_error *error)
+int commit_start(struct json_object *arguments, bool ends_here, struct qmp_error *error)
 {
 	const char *device = qapi_get_str(arguments, "device", "");
 	struct node *root = find_root(device, error), *top, *base;
 	struct export *export;
 	struct job *job;
 
-	(void)session;
-	(void)result;
 	if (!root || job_check_node(root, error))
 		return -1;
 	top = find_top(root, arguments, error);
@@ -117,7 +114,16 @@ static int run_commit(struct qmp_session *session, struct json_object *arguments
 	job->above = job_graph_above(export, top);
 	job->below = base;
 	job->written = base;
+	job->ends_here = ends_here;
 	return job_start(job, error);
+}
+
+static int run_commit(struct qmp_session *session, struct json_object *arguments,
+		      struct json_object **result, struct qmp_error *error)
+{
+	(void)session;
+	(void)result;
+	return commit_start(arguments, false, error);
 }
 
 const struct qapi_command commit_commands[] = {

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 /* The commands of the monitor for people. */
+#include "commit.h"
 #include "export.h"
 #include "hmp-info.h"
-#include "job.h"
 
 static void run_help(struct hmp *hmp, struct json_object *arguments)
 {
@@ -49,14 +49,12 @@ static int commit_one(struct hmp *hmp, const struct export *export, const char *
 	if (!backing) {
 		qmp_fail(&error, "Operation not supported");
 	} else {
-		struct json_object *arguments = json_object_new_object();
+		CLEANUP_JSON struct json_object *arguments = json_object_new_object();
 
 		qapi_add_str(arguments, "device", export->id);
 		qapi_add_str(arguments, "base-node", backing->name);
-		if (!qapi_call("block-commit", hmp->session, arguments, NULL, &error)) {
-			job_end_when_ready(job_find(export->id));
+		if (!commit_start(arguments, true, &error))
 			return 0;
-		}
 	}
 	fprintf(hmp->out, "'commit' error for '%s': %s\n", called, error.text);
 	return -1;

@@ -602,12 +602,6 @@ void job_complete(struct job *job)
 	converge(job);
 }
 
-void job_end_when_ready(struct job *job)
-{
-	job->ends_here = true;
-	save();
-}
-
 /* --- start ------------------------------------------------------------------------------------ */
 
 void job_free(struct job *job)

@@ -145,12 +145,6 @@ int job_set_speed(struct job *job, u64 speed, struct qmp_error *error);
 void job_cancel(struct job *job, bool force);
 void job_complete(struct job *job);
 
-/*
- * Of the commit of an active layer that has just been started: when it is ready let it end as if it
- * were cancelled then.  The device stays with its layer.
- */
-void job_end_when_ready(struct job *job);
-
 void job_finalize(struct job *job);
 void job_dismiss(struct job *job);
 
