@@ -109,6 +109,8 @@ void job_state_prune(void)
 		next = TAILQ_NEXT(job, link);
 		if (!job_is_block(job) || job->status == JOB_CONCLUDED || export_find(job->export))
 			continue;
+		log_line(LOG_WARNING, "job %s: forgotten, as the device of export %s was", job->id,
+			 job->export);
 		job_graph_forget(job);
 		job_free(job);
 	}
