@@ -473,3 +473,25 @@ rm -f ./*.qcow2
 qemu-img create -q -f qcow2 k0.qcow2 32M
 qemu-img create -q -f qcow2 l0.qcow2 32M
 try "devices that are kept are found again" kept
+
+# Whoever has taken the name of a device that was stopped keeps it.
+taken() {
+	start_daemon "${two_devices[@]}"
+	execute stop | is '. == {}'
+	snapshot_sync k k1.qcow2 k1 | is '. == {}'
+	kill -9 "$daemon"
+	wait "$daemon" 2> /dev/null || true
+	dmsetup remove dk
+	qemu-img create -q -f qcow2 other.qcow2 1M
+	qchain attach other.qcow2 --name dk > /dev/null
+	start_daemon
+	[ "$(layers_of dk)" = other.qcow2 ]
+	[ "$(dmsetup info -c --noheadings -o suspended,tables_loaded dk)" = Active:Live ]
+	execute query-block-exports | is '[.[].id] == ["dl"]'
+	execute cont | is '. == {}'
+	quit_daemon
+	[ "$(dm_names)" = dk ]
+	qchain detach dk
+	clean other.qcow2
+}
+try "a name that somebody else has taken" taken

@@ -564,8 +564,12 @@ static bool is_there(const struct export *export, struct json_object *chosen,
 		return false;
 	if (shows(export->name, chosen, export->id))
 		return true;
-	/* With a table that waits for cont it shows what was there any number of steps ago. */
-	*behind = export->loaded || (other && shows(export->name, other, export->id));
+	/*
+	 * With a table that waits for cont it shows what was there any number of steps ago.  One
+	 * that runs is somebody else's.
+	 */
+	*behind = (export->loaded && device.suspended) ||
+		  (other && shows(export->name, other, export->id));
 	return *behind;
 }
 
