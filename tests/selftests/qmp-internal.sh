@@ -304,10 +304,8 @@ waiting() {
 }
 try "a table that waits for cont" waiting
 
-# A device whose image lies on another one.
-on_another() {
-	local refusal="Node 'node-high' lies on the device of export 'low', which stands still meanwhile"
-
+# A device, high, whose image lies on another one, low.
+stack_up() {
 	qemu-img create -q -f qcow2 low.qcow2 8M
 	execute blockdev-add '{"driver": "qcow2", "node-name": "node-low",
 		"file": {"driver": "file", "filename": "low.qcow2"}}' | is '. == {}'
@@ -318,6 +316,12 @@ on_another() {
 		"file": {"driver": "host_device", "filename": "/dev/mapper/low"}}' | is '. == {}'
 	execute block-export-add '{"type": "dm", "id": "high", "name": "high",
 		"node-name": "node-high", "writable": true}' | is '. == {}'
+}
+
+on_another() {
+	local refusal="Node 'node-high' lies on the device of export 'low', which stands still meanwhile"
+
+	stack_up
 	take low a | is '. == {}'
 	take high a | is '. == {}'
 	says "$refusal" transaction "{\"actions\": [$(action high b), $(action low b)]}"
@@ -375,3 +379,44 @@ judged() {
 	clean "$disk_q"
 }
 try "what QEMU's tools say of the images" judged
+
+# The end while both stand still: what lies on a device goes first, and needs that one for it.
+stacked() {
+	local devices=()
+
+	launch_again
+	daemon_ready
+	stack_up
+	qemu-io -f raw -c "write -P 9 0 1M" /dev/mapper/high > /dev/null
+	execute stop | is '. == {}'
+	execute blockdev-snapshot-sync '{"device": "low", "snapshot-file": "low2.qcow2"}' | is '. == {}'
+	if [ "$1" = killed ]; then
+		kill_daemon
+		launch_again
+		daemon_ready
+	fi
+	says_part "lies on the device of export 'low', which stands still" block-export-del '{"id": "high"}'
+	says_part "export 'low' still in use" block-export-del '{"id": "low"}'
+	# One that is in use stays as it is, with all below it.
+	exec 9< /dev/mapper/high
+	says_part "export 'high' still in use" quit
+	exec 9<&-
+	for n in low high; do
+		[ "$(dmsetup info -c --noheadings -o suspended $n)" = Suspended ] ||
+			{ dmsetup info $n; return 1; }
+	done
+	execute query-status | is '.running | not'
+	end_daemon
+	[ -z "$(dm_names)" ]
+	for n in low low2; do
+		clean $n.qcow2
+		unlocked $n.qcow2
+	done
+	qchain attach low2.qcow2 --name low > /dev/null
+	clean /dev/mapper/low
+	qemu-io -r -f qcow2 -c "read -P 9 0 1M" /dev/mapper/low | fails grep "Pattern verification failed"
+	qchain detach low
+	rm low.qcow2 low2.qcow2
+}
+try "the end while an image lies on a device that is stopped" stacked alive
+try "the same by another daemon" stacked killed

@@ -405,6 +405,20 @@ static int go_on(struct export *export, struct qmp_error *error)
 	return 0;
 }
 
+/* All or none: after cont, or the end, has failed in the middle. */
+static void stop_again(void)
+{
+	struct qmp_error error;
+	struct export *export;
+	struct qc_error err;
+
+	TAILQ_FOREACH_REVERSE(export, &export_list, export_list, link)
+		if (suspend(export->name, &err) < 0)
+			log_line(LOG_ERR, "%s", err.text);
+	if (state_save(&error))
+		log_line(LOG_WARNING, "%s", error.text);
+}
+
 static int run_cont(struct qmp_session *session, struct json_object *arguments,
 		    struct json_object **result, struct qmp_error *error)
 {
@@ -425,12 +439,7 @@ static int run_cont(struct qmp_session *session, struct json_object *arguments,
 		if (go_on(export, failed ? &ignored : error))
 			failed = true;
 	if (failed) {
-		/* All or none: what runs is stopped again. */
-		TAILQ_FOREACH_REVERSE(export, &export_list, export_list, link)
-			if (suspend(export->name, &err) < 0)
-				log_line(LOG_ERR, "%s", err.text);
-		if (state_save(&ignored))
-			log_line(LOG_WARNING, "%s", ignored.text);
+		stop_again();
 		return -1;
 	}
 	export_stopped = false;
@@ -456,6 +465,30 @@ static int run_query_status(struct qmp_session *session, struct json_object *arg
 	return 0;
 }
 
+static bool chain_lies_on(struct node *node, const struct export *export)
+{
+	while (node && !standing_lies_on(node, export))
+		node = node->backing.node;
+	return node;
+}
+
+/* Nodes that nobody uses have the device open that they lie on. */
+static void close_nodes_on(const struct export *export)
+{
+	struct node *node = TAILQ_FIRST(&node_list);
+
+	while (node) {
+		if (TAILQ_EMPTY(&node->users) && chain_lies_on(node, export)) {
+			node->owned = false;
+			node_release(node);
+			/* Others may have gone with it, or are not used any more. */
+			node = TAILQ_FIRST(&node_list);
+		} else {
+			node = TAILQ_NEXT(node, link);
+		}
+	}
+}
+
 int export_quit(bool keep, struct qmp_error *error)
 {
 	struct export *export, *before, *below;
@@ -467,10 +500,14 @@ int export_quit(bool keep, struct qmp_error *error)
 		before = TAILQ_PREV(export, export_list, link);
 		/* Only what it lies on: that is removed next. */
 		while ((below = standing_below_chain(export)) && below != export &&
-		       qc_dm_resume(below->name, NULL) == 0)
+		       !go_on(below, error))
 			;
-		if (standing_check_chain(export, error) || detach(export, error))
+		close_nodes_on(export);
+		if (standing_check_chain(export, error) || detach(export, error)) {
+			if (export_stopped)
+				stop_again();
 			return -1;
+		}
 	}
 	return 0;
 }
