@@ -315,6 +315,19 @@ detach_survives_kill() {
 	done
 }
 
+# Unless it was faster.
+create_interrupted() {
+	local status
+
+	qchain create -o preallocation=metadata,cluster_size=512 new.qcow2 2G 2> /dev/null &
+	until [ -e new.qcow2 ]; do sleep 0.01; done
+	kill $!
+	wait $!
+	status=$?
+	[ $status = 0 ] || { [ $status = 143 ] && [ ! -e new.qcow2 ]; }
+}
+
+check "create interrupted leaves no file" create_interrupted
 check "attach killed at any moment" survives_kill KILL 12
 check "attach interrupted at any moment" survives_kill INT 6
 check "detach killed at any moment" detach_survives_kill 6

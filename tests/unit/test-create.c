@@ -221,6 +221,31 @@ static void nothing_left(void **state)
 	assert_int_equal(access(OURS, F_OK), -1);
 }
 
+static bool count_down(void *ctx)
+{
+	return !--*(unsigned int *)ctx;
+}
+
+/* Nor does one that is interrupted leave it. */
+static void interrupted(void **state)
+{
+	struct qc_create_options o = {
+		.size = 64 << 20, .cluster_size = 4096, .preallocate = true,
+		.cancelled = count_down,
+	};
+	struct qc_error err = { 0 };
+
+	(void)state;
+	unlink(OURS);
+	for (unsigned int after = 1; after < 10; after++) {
+		unsigned int left = after;
+
+		o.ctx = &left;
+		assert_failed(&err, qc_create(OURS, &o, &err), ECANCELED, OURS, "interrupted");
+		assert_int_equal(access(OURS, F_OK), -1);
+	}
+}
+
 static void not_overwritten(void **state)
 {
 	struct qc_create_options o = { .size = 1 << 20 };
@@ -254,6 +279,7 @@ int main(void)
 		cmocka_unit_test(sizes),
 		cmocka_unit_test(refused),
 		cmocka_unit_test(nothing_left),
+		cmocka_unit_test(interrupted),
 		cmocka_unit_test(not_overwritten),
 	};
 

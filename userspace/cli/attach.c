@@ -1,7 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 /* qchain attach, detach and table. */
-#include <signal.h>
-
 #include "attach.h"
 #include "cli.h"
 #include "table.h"
@@ -35,38 +33,6 @@ static const struct cli_option attach_options[] = {
 	{ 0 }
 };
 
-/* What ends the process waits until the device is there or everything is undone. */
-static void hold_signals(void *ctx)
-{
-	sigset_t set;
-
-	(void)ctx;
-	sigemptyset(&set);
-	sigaddset(&set, SIGINT);
-	sigaddset(&set, SIGTERM);
-	sigaddset(&set, SIGHUP);
-	sigaddset(&set, SIGQUIT);
-	sigprocmask(SIG_BLOCK, &set, NULL);
-}
-
-static bool signal_pending(void *ctx)
-{
-	sigset_t set;
-
-	(void)ctx;
-	return sigpending(&set) == 0 &&
-	       (sigismember(&set, SIGINT) == 1 || sigismember(&set, SIGTERM) == 1 ||
-		sigismember(&set, SIGHUP) == 1 || sigismember(&set, SIGQUIT) == 1);
-}
-
-static void release_signals(void)
-{
-	sigset_t set;
-
-	sigemptyset(&set);
-	sigprocmask(SIG_SETMASK, &set, NULL);
-}
-
 static void print_note(void *ctx, const char *object, const char *message)
 {
 	(void)ctx;
@@ -96,8 +62,8 @@ static int run_attach(const struct cli_call *call, struct qc_error *err)
 		.read_only = call->values[OPT_READ_ONLY],
 		.table_flags = table_flags(call),
 		.note = print_note,
-		.begin = hold_signals,
-		.cancelled = signal_pending,
+		.begin = cli_hold_signals,
+		.cancelled = cli_signal_pending,
 	};
 	CLEANUP_FREE char *node = NULL;
 	int ret;
@@ -105,7 +71,7 @@ static int run_attach(const struct cli_call *call, struct qc_error *err)
 	ret = cli_format(call->values[OPT_FORMAT], &options.format, err);
 	if (!ret)
 		ret = qc_attach(image, &options, err);
-	release_signals();
+	cli_release_signals();
 	if (ret < 0)
 		return ret;
 	node = qc_dm_node(options.name);

@@ -83,4 +83,12 @@ void cli_print_json(struct json_object *object);
 
 struct json_object *cli_json_u64(u64 value);
 
+/*
+ * Signals that end the process wait until what is being made is whole, or undone; has one come?
+ * @ctx plays no part.
+ */
+void cli_hold_signals(void *ctx);
+bool cli_signal_pending(void *ctx);
+void cli_release_signals(void);
+
 #endif /* QCHAIN_CLI_H */

@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
-/* Values on the command line, and output. */
+/* Values on the command line, output, and signals. */
 #include <ctype.h>
 #include <errno.h>
+#include <signal.h>
 
 #include "cli.h"
 
@@ -54,4 +55,38 @@ void cli_print_json(struct json_object *object)
 struct json_object *cli_json_u64(u64 value)
 {
 	return json_object_new_uint64(value);
+}
+
+static const int end_signals[] = { SIGINT, SIGTERM, SIGHUP, SIGQUIT };
+
+void cli_hold_signals(void *ctx)
+{
+	sigset_t set;
+
+	(void)ctx;
+	sigemptyset(&set);
+	for (size_t i = 0; i < ARRAY_SIZE(end_signals); i++)
+		sigaddset(&set, end_signals[i]);
+	sigprocmask(SIG_BLOCK, &set, NULL);
+}
+
+bool cli_signal_pending(void *ctx)
+{
+	sigset_t set;
+
+	(void)ctx;
+	if (sigpending(&set) < 0)
+		return false;
+	for (size_t i = 0; i < ARRAY_SIZE(end_signals); i++)
+		if (sigismember(&set, end_signals[i]) == 1)
+			return true;
+	return false;
+}
+
+void cli_release_signals(void)
+{
+	sigset_t set;
+
+	sigemptyset(&set);
+	sigprocmask(SIG_SETMASK, &set, NULL);
 }

@@ -167,6 +167,7 @@ static int run(const struct cli_call *call, struct qc_error *err)
 		.backing = call->values[CREATE_BACKING],
 		.backing_format = call->values[CREATE_BACKING_FORMAT],
 		.force = call->values[CREATE_FORCE],
+		.cancelled = cli_signal_pending,
 	};
 	CLEANUP_CHAIN struct qc_chain *backing = NULL;
 	int ret;
@@ -195,7 +196,9 @@ static int run(const struct cli_call *call, struct qc_error *err)
 		return qc_fail(err, EINVAL, image, "give it behind the image's name",
 			       "the size is missing");
 	}
+	cli_hold_signals(NULL);
 	ret = qc_create(image, &o, err);
+	cli_release_signals();
 	return ret < 0 ? ret : CLI_OK;
 }
 

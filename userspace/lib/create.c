@@ -160,9 +160,17 @@ static int lay_out(struct qc_header *h, bool preallocate, struct image_layout *l
 				  &layout->refcounts);
 }
 
+static int check_cancelled(const struct qc_create_options *o, const char *path,
+			   struct qc_error *err)
+{
+	return o->cancelled && o->cancelled(o->ctx) ?
+	       qc_fail(err, ECANCELED, path, NULL, "interrupted") : 0;
+}
+
 /* @count clusters of tables from cluster @at on that refer to @targets clusters from @first on. */
-static int write_entries(struct qc_store *store, const struct qc_header *h, u64 at, u64 count,
-			 u64 first, u64 targets, struct qc_error *err)
+static int write_entries(struct qc_store *store, const struct qc_header *h,
+			 const struct qc_create_options *o, u64 at, u64 count, u64 first,
+			 u64 targets, struct qc_error *err)
 {
 	CLEANUP_FREE u8 *cluster = malloc(qc_cluster_size(h));
 	u64 entries = qc_l2_entries(h);
@@ -177,6 +185,8 @@ static int write_entries(struct qc_store *store, const struct qc_header *h, u64 
 				    (first + i * entries + j) << h->cluster_bits | QC_COPIED);
 		ret = qc_store_write(store, (at + i) << h->cluster_bits, cluster,
 				     qc_cluster_size(h), err);
+		if (!ret)
+			ret = check_cancelled(o, store->path, err);
 	}
 	return ret;
 }
@@ -228,10 +238,10 @@ static int write_image(struct qc_store *store, struct qc_header *h,
 		ret = qc_store_resize(store, layout.refcounts.end << h->cluster_bits, err);
 	/* Without entries, too: a device still has its old contents there. */
 	if (!ret)
-		ret = write_entries(store, h, 1, layout.l1_clusters, layout.l2_first,
+		ret = write_entries(store, h, o, 1, layout.l1_clusters, layout.l2_first,
 				    layout.l2_tables, err);
 	if (!ret)
-		ret = write_entries(store, h, layout.l2_first, layout.l2_tables,
+		ret = write_entries(store, h, o, layout.l2_first, layout.l2_tables,
 				    layout.data_first, layout.data_clusters, err);
 	if (!ret)
 		ret = qc_refcount_build(store, h, &layout.refcounts, fill_block, ctx, err);

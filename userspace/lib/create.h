@@ -18,6 +18,9 @@ struct qc_create_options {
 	enum qc_compression compression;
 	bool preallocate;		/* a place for all; in files, without a backing file */
 	bool force;			/* overwrite what is there */
+	/* Asked now and then; true: it fails with -ECANCELED.  May be NULL. */
+	bool (*cancelled)(void *ctx);
+	void *ctx;
 };
 
 /*
