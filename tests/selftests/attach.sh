@@ -195,6 +195,22 @@ check "a mounted disk is refused" refused 1 "$disk" mounted -- \
 	qchain attach --format raw "$disk" --name disk
 umount mnt
 
+# Its disk fails while the device has metadata that is not written yet.
+new_disk 64
+sectors=$(blockdev --getsz "$disk")
+dmsetup create below --table "0 $sectors linear $disk 0"
+qchain create /dev/mapper/below 32M
+qchain attach /dev/mapper/below --name unwritten > /dev/null
+dd if=/dev/zero of=/dev/mapper/unwritten bs=1M count=4 oflag=direct status=none
+dmsetup load below --table "0 $sectors error"
+dmsetup suspend --noflush below
+dmsetup resume below
+dmsetup suspend unwritten
+check "detach says when not all was written, also of what was suspended" \
+	refused 1 unwritten "not everything" -- qchain detach unwritten
+dmsetup remove below
+check "nothing is left" no_devices
+
 # --- dirty and corrupt -----------------------------------------------------------------------
 
 qemu-img create -q -f qcow2 -o lazy_refcounts=on dirty.qcow2 64M

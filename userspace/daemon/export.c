@@ -495,7 +495,6 @@ int export_quit(bool keep, struct qmp_error *error)
 
 	if (keep)
 		return 0;
-	/* A stopped device has everything written back, and goes as it is. */
 	for (export = TAILQ_LAST(&export_list, export_list); export; export = before) {
 		before = TAILQ_PREV(export, export_list, link);
 		/* Only what it lies on: that is removed next. */

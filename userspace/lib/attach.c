@@ -327,7 +327,7 @@ int qc_detach(const char *name, struct qc_error *err)
 {
 	struct qc_dm_device device;
 	CLEANUP_FD int serial = -1;
-	bool broken = false;
+	bool broken = false, resumed = false;
 	int ret;
 
 	ret = qc_dm_serialise(&serial, err);
@@ -348,10 +348,17 @@ int qc_detach(const char *name, struct qc_error *err)
 			       "was not attached by qchain");
 	if (lasting_user(&device))
 		return in_use(name, &device, err);
-	if (device.live && !device.suspended)
+	/* What could not be written on suspend is in memory, and nobody would be told of it. */
+	if (device.live && device.suspended) {
+		qc_dm_clear(name, NULL);
+		resumed = !qc_dm_resume(name, NULL);
+	}
+	if (device.live && (resumed || !device.suspended))
 		ret = write_back(name, &broken, err);
 	if (!ret)
 		ret = qc_dm_remove(name, err);
+	if (ret < 0 && resumed)
+		qc_dm_suspend(name, NULL);
 	if (ret == -EBUSY)
 		return in_use(name, &device, err);
 	if (!ret && broken)
