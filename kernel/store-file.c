@@ -35,30 +35,44 @@ static struct inode *file_store_inode(const struct qc_store *store)
  * first one after each tick of the clock, and all that come until a slower one has set them.  So
  * direct writes go through a description that leaves them alone (FMODE_NOCMTIME), and they are set
  * afterwards: within a second, and before a flush, hence before a suspend, is through.
+ *
+ * times_due is set after the data has changed and before anybody is told, and taken back before the
+ * clock is read; while it is set the work is queued, or about to look.
  */
-static void times_set_later(struct qc_store *store)
+static void times_note(struct qc_store *store)
 {
-	if (store->direct && !delayed_work_pending(&store->times))
-		qc_store_queue_later(store, &store->times, TIMES_DELAY);
+	if (store->direct && !atomic_read(&store->times_due) &&
+	    !atomic_xchg(&store->times_due, 1))
+		qc_store_queue_later(store, &store->times_work, TIMES_DELAY);
 }
 
-static void times_set(struct qc_store *store)
+/* False: not now, as the file system is frozen. */
+static bool times_set(struct qc_store *store)
 {
 	struct super_block *sb = file_inode(store->file)->i_sb;
+	bool done = true;
 
-	if (!sb_start_write_trylock(sb)) {
-		times_set_later(store);		/* frozen */
-		return;
+	mutex_lock(&store->times_lock);
+	if (atomic_xchg(&store->times_due, 0)) {
+		done = sb_start_write_trylock(sb);
+		if (done) {
+			file_update_time(store->file);
+			sb_end_write(sb);
+		} else {
+			atomic_set(&store->times_due, 1);
+		}
 	}
-	file_update_time(store->file);
-	sb_end_write(sb);
+	mutex_unlock(&store->times_lock);
+	return done;
 }
 
 static void times_work(struct work_struct *work)
 {
+	struct qc_store *store = container_of(to_delayed_work(work), struct qc_store, times_work);
 	unsigned int noio = memalloc_noio_save();
 
-	times_set(container_of(to_delayed_work(work), struct qc_store, times));
+	if (!times_set(store))
+		qc_store_queue_later(store, &store->times_work, TIMES_DELAY);
 	memalloc_noio_restore(noio);
 }
 
@@ -140,13 +154,13 @@ static int file_rw_from(struct qc_store_req *req, unsigned int moved)
 		    qc_store_cut(store))
 			return -EIO;
 		file_init_iocb(&part, 0);
-		if (part.op == REQ_OP_WRITE) {
-			times_set_later(store);
-			file_start_write(store->file);
-		}
-		ret = file_call(&part, nr_segs);
 		if (part.op == REQ_OP_WRITE)
+			file_start_write(store->file);
+		ret = file_call(&part, nr_segs);
+		if (part.op == REQ_OP_WRITE) {
 			file_end_write(store->file);
+			times_note(store);
+		}
 
 		r = file_progress(&part, ret, size);
 		if (r <= 0)
@@ -186,8 +200,10 @@ static void file_end(struct qc_store_req *req)
 {
 	int r;
 
-	if (req->op == REQ_OP_WRITE)
+	if (req->op == REQ_OP_WRITE) {
 		kiocb_end_write(&req->iocb);
+		times_note(req->store);
+	}
 
 	r = file_progress(req, req->result, i_size_read(file_store_inode(req->store)));
 	if (r > 0 || (r == -EAGAIN && (req->iocb.ki_flags & IOCB_NOWAIT)))
@@ -271,7 +287,6 @@ static bool file_submit_nowait(struct qc_store_req *req)
 		if (!sb_start_write_trylock(sb))
 			return false;
 		__sb_writers_release(sb, SB_FREEZE_WRITE);	/* as kiocb_start_write() */
-		times_set_later(req->store);
 	}
 
 	/*
@@ -301,27 +316,27 @@ static bool file_submit_nowait(struct qc_store_req *req)
 
 static int file_flush(struct qc_store *store)
 {
-	if (cancel_delayed_work(&store->times))
-		times_set(store);
+	times_set(store);
 	return vfs_fsync(store->file, 1);
 }
 
 static int file_zero_range(struct qc_store *store, u64 pos, u64 len)
 {
-	int r;
+	int r = vfs_fallocate(store->file, FALLOC_FL_ZERO_RANGE | FALLOC_FL_KEEP_SIZE, pos, len);
 
-	times_set_later(store);
-	r = vfs_fallocate(store->file, FALLOC_FL_ZERO_RANGE | FALLOC_FL_KEEP_SIZE, pos, len);
 	if (r == -EOPNOTSUPP)
 		r = vfs_fallocate(store->file, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, pos,
 				  len);
+	times_note(store);
 	return r;
 }
 
 static int file_discard(struct qc_store *store, u64 pos, u64 len)
 {
-	times_set_later(store);
-	return vfs_fallocate(store->file, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, pos, len);
+	int r = vfs_fallocate(store->file, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, pos, len);
+
+	times_note(store);
+	return r;
 }
 
 static int file_truncate(struct qc_store *store, u64 size)
@@ -354,8 +369,8 @@ static int file_grow(struct qc_store *store, u64 size)
 	if (size <= old)
 		return 0;
 	len = min(size - old, (size >> 3) + SZ_32M);
-	times_set_later(store);
 	r = vfs_fallocate(store->file, 0, size - len, len);
+	times_note(store);
 	if (r == -EOPNOTSUPP)
 		r = vfs_truncate(&store->file->f_path, size);
 	else if (r && qc_store_size(store) > old)
@@ -367,7 +382,8 @@ static int file_grow(struct qc_store *store, u64 size)
 
 static void file_close(struct qc_store *store)
 {
-	cancel_delayed_work_sync(&store->times);
+	cancel_delayed_work_sync(&store->times_work);
+	times_set(store);
 }
 
 static const struct qc_store_ops file_ops = {
@@ -426,7 +442,8 @@ int qc_store_file_setup(struct qc_store *store)
 	if (r)
 		return r;
 
-	INIT_DELAYED_WORK(&store->times, times_work);
+	mutex_init(&store->times_lock);
+	INIT_DELAYED_WORK(&store->times_work, times_work);
 	store->ops = &file_ops;
 	/* Not those of the inode: subvolumes of one btrfs use the same numbers. */
 	store->id.dev = stat.dev;
