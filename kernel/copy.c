@@ -30,9 +30,9 @@
 
 /*
  * Pieces that follow each other in the store, written together: zeroes, copies of what
- * the chain holds, memory of a bio.  Pages are allocated when something is copied, which a
- * write of whole clusters does not do.  The first may come from the reserve, and one page is
- * enough to get on, so whoever waits for the reserve waits for somebody who does.
+ * the chain holds, memory of a bio.  Pages are allocated when something is copied.  The first may
+ * come from the reserve, and one page is enough to get on, so whoever waits for the reserve waits
+ * for somebody who does.
  */
 struct gather {
 	struct qc_chain *chain;
@@ -274,10 +274,15 @@ static int fill_clusters(struct qc_chain *chain, struct place *place, u64 pos, u
 	struct qc_image *top = chain->top;
 	u64 start = place->first << top->cluster_bits;
 	u64 end = start + (place->count << top->cluster_bits);
-	struct gather *g = mempool_alloc(&chain->gathers, GFP_NOIO);
-	int token = qc_in_flight_enter(top->in_flight);
-	int error;
+	struct gather *g;
+	int error, token;
 
+	iter.bi_size = len;
+	/* Nothing to gather. */
+	if (bvec && pos == start && pos + len == end)
+		return qc_store_rw_bvec(top->store, REQ_OP_WRITE, place->host, bvec, iter);
+	g = mempool_alloc(&chain->gathers, GFP_NOIO);
+	token = qc_in_flight_enter(top->in_flight);
 	g->chain = chain;
 	g->store = top->store;
 	g->pos = place->host;
@@ -287,7 +292,6 @@ static int fill_clusters(struct qc_chain *chain, struct place *place, u64 pos, u
 	g->pages_used = 0;
 	g->nr_pages = 0;
 	g->write_failed = false;
-	iter.bi_size = len;
 	error = gather_old(g, chain, start, pos - start);
 	if (!error)
 		error = bvec ? gather_bvecs(g, bvec, iter) : gather_zeroes(g, len);
