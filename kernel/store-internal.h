@@ -50,9 +50,8 @@ struct qc_store {
 	bool direct;			/* I/O bypasses the page cache */
 	bool nowait;			/* ... and knows IOCB_NOWAIT */
 	atomic64_t zero_from;
-	/* Files: time stamps that are to be set. */
-	atomic_t times_due;
-	struct mutex times_lock;
+	atomic_t times_due;		/* files: time stamps are to be set */
+	struct mutex times_lock;	/* held while they are */
 	struct delayed_work times_work;
 	struct qc_store_queue *queue;	/* shared by the stores of one file system */
 	struct mutex *rmw_locks;	/* QC_RMW_LOCKS of them; NULL: read-only */
