@@ -336,7 +336,9 @@ create_interrupted() {
 	local status
 
 	qchain create -o preallocation=metadata,cluster_size=512 new.qcow2 2G 2> /dev/null &
-	until [ -e new.qcow2 ]; do sleep 0.01; done
+	while [ ! -e new.qcow2 ] && kill -0 $!; do
+		sleep 0.01
+	done
 	kill $!
 	wait $!
 	status=$?

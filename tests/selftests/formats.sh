@@ -284,18 +284,14 @@ recent() {
 
 # Whoever makes backups of files by their time stamps finds that an image was written to.
 time_stamps() {
-	local began i
+	local began
 
 	began=$(date +%s)
 	fresh_dir "$1"
 	qemu-img create -q -f qcow2 -o preallocation=full "$dir/top" 1M
 	attach qctest "$(table_of '' qcow2 "$dir/top")"
 	old_times_and_write
-	for ((i = 0; i < 50; i++)); do
-		! recent || break
-		sleep 0.1
-	done
-	recent
+	wait_for 5 recent
 	old_times_and_write conv=fsync
 	recent
 	old_times_and_write

@@ -179,7 +179,7 @@ unwritten() {
 	execute job-finalize '{"id": "j"}' | is '. == {}'
 	execute query-jobs | is '.[0] | .status == "concluded" and (has("error") | not)'
 	kill -9 "$daemon"
-	wait "$daemon" 2> /dev/null || true
+	was_killed
 	rmdir "$QCHAIN_STATE.new"
 	launch_with_a
 	daemon_ready
@@ -312,13 +312,13 @@ refused_switch() {
 	pieces "$(readlink "$scratch/bad-base.disk")" 0 $((1 << 20)) error_writes |
 		dmsetup load bad-base
 	dmsetup resume bad-base
-	wait "$daemon" 2> /dev/null || true
+	was_killed
 	wait_for 20 runs
 	[ "$(layers_of virtio0)" = "a.qcow2 bad-base" ]
 	fails unlocked a.qcow2
 	fail_at bad-base
 	launch_with_a
-	answer > /dev/null || true
+	fails answer
 	daemon_ready
 	wait_for 60 no_jobs
 	layers_are bad-base
@@ -382,7 +382,7 @@ killed() {
 		esac
 		sleep "0.$(printf '%03d' $((RANDOM % 600)))"
 		kill -9 "$daemon"
-		wait "$daemon" 2> /dev/null || true
+		was_killed
 		launch_with_a
 		answer || true
 		daemon_ready

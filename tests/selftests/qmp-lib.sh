@@ -47,6 +47,15 @@ kill_daemon() {
 	wait_for 60 gone "$pid"
 }
 
+# The same of the daemon that this shell has started, in two steps: kill -9 has ended it, and nothing
+# before that.
+was_killed() {
+	local status=0
+
+	wait "$daemon" 2> /dev/null || status=$?
+	[ $status = 137 ]
+}
+
 end_daemon() {
 	local pid
 

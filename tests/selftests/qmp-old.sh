@@ -125,7 +125,7 @@ steps() {
 		last=$offset
 		if [ $calls = 20 ]; then
 			kill -9 "$daemon"
-			wait "$daemon" 2> /dev/null || true
+			was_killed
 			launch_with_a
 			daemon_ready
 			watch_events
@@ -262,7 +262,7 @@ committed() {
 	hmp_lines "" "commit virtio0" "block_job_set_speed virtio0 64K"
 	execute query-jobs | is '.[0].status == "running"'
 	kill -9 "$daemon"
-	wait "$daemon" 2> /dev/null || true
+	was_killed
 	launch_with_a
 	daemon_ready
 	hmp "" "block_job_set_speed virtio0 0"

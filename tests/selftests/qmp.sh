@@ -419,7 +419,7 @@ for n in $(seq 1 "$rounds"); do
 	requests_of "$n" >&7
 	sleep "0.$(printf '%03d' $((RANDOM % 250)))"
 	kill -9 "$daemon"
-	wait "$daemon" 2> /dev/null
+	was_killed
 	launch "${two_devices[@]}"
 	# What the dead one did not answer is lost; what came after is the new one's.
 	for request in $(requests_of "$n" | tr -d ' '); do
@@ -480,7 +480,7 @@ taken() {
 	execute stop | is '. == {}'
 	snapshot_sync k k1.qcow2 k1 | is '. == {}'
 	kill -9 "$daemon"
-	wait "$daemon" 2> /dev/null || true
+	was_killed
 	dmsetup remove dk
 	qemu-img create -q -f qcow2 other.qcow2 1M
 	qchain attach other.qcow2 --name dk > /dev/null

@@ -46,7 +46,6 @@ static int run_del(struct qmp_session *session, struct json_object *arguments,
 {
 	const char *name = qapi_get_str(arguments, "node-name", "");
 	struct node *node = node_find(name);
-	struct qmp_error problem;
 
 	(void)session;
 	(void)result;
@@ -63,8 +62,7 @@ static int run_del(struct qmp_session *session, struct json_object *arguments,
 	node->owned = false;
 	node_release(node);
 	/* It is gone whether or not that can be written. */
-	if (state_save(&problem))
-		log_line(LOG_WARNING, "%s", problem.text);
+	state_save_or_log();
 	return 0;
 }
 

@@ -280,7 +280,6 @@ static void deleted(const char *id)
 static int detach(struct export *export, struct qmp_error *error)
 {
 	CLEANUP_FREE char *id = strdup(export->id);
-	struct qmp_error ignored;
 	struct qc_error err = { 0 };
 	int ret = qc_detach(export->name, &err);
 
@@ -290,8 +289,7 @@ static int detach(struct export *export, struct qmp_error *error)
 		return qmp_fail(error, "%s", err.text);
 	export_free(export);
 	export_take_back();
-	if (state_save(&ignored))
-		log_line(LOG_WARNING, "%s", ignored.text);
+	state_save_or_log();
 	if (id)
 		deleted(id);
 	return ret == -EIO ? qmp_fail(error, "%s", err.text) : 0;
@@ -408,15 +406,13 @@ static int go_on(struct export *export, struct qmp_error *error)
 /* All or none: after cont, or the end, has failed in the middle. */
 static void stop_again(void)
 {
-	struct qmp_error error;
 	struct export *export;
 	struct qc_error err;
 
 	TAILQ_FOREACH_REVERSE(export, &export_list, export_list, link)
 		if (suspend(export->name, &err) < 0)
 			log_line(LOG_ERR, "%s", err.text);
-	if (state_save(&error))
-		log_line(LOG_WARNING, "%s", error.text);
+	state_save_or_log();
 }
 
 static int run_cont(struct qmp_session *session, struct json_object *arguments,
@@ -443,8 +439,7 @@ static int run_cont(struct qmp_session *session, struct json_object *arguments,
 		return -1;
 	}
 	export_stopped = false;
-	if (state_save(&ignored))
-		log_line(LOG_WARNING, "%s", ignored.text);
+	state_save_or_log();
 	qmp_emit("RESUME", NULL);
 	/* What has ended meanwhile has waited for this. */
 	job_poll_soon();

@@ -381,8 +381,7 @@ static void settle(struct job *job, const struct change *c)
 	export_take_back();
 	if (job->above && node_read_header(job->above, &error))
 		log_line(LOG_WARNING, "node %s: %s", job->above->name, error.text);
-	if (state_save(&error))
-		log_line(LOG_WARNING, "%s", error.text);
+	state_save_or_log();
 }
 
 int job_graph_pivot(struct job *job, struct qmp_error *error)
@@ -391,7 +390,6 @@ int job_graph_pivot(struct job *job, struct qmp_error *error)
 	struct export *export = export_find(job->export);
 	CLEANUP_NODE_CHAIN struct qc_chain chain = { 0 };
 	CLEANUP_FREE char *params = NULL;
-	struct qmp_error ignored;
 	struct change c = { 0 };
 
 	if (export_stopped)
@@ -408,7 +406,6 @@ int job_graph_pivot(struct job *job, struct qmp_error *error)
 	}
 	job->done = false;
 	change_back(job, &c);
-	if (state_save(&ignored))
-		log_line(LOG_WARNING, "%s", ignored.text);
+	state_save_or_log();
 	return -1;
 }

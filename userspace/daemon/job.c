@@ -278,21 +278,13 @@ void job_refresh(struct job *job)
 
 /* --- the end ---------------------------------------------------------------------------------- */
 
-static void save(void)
-{
-	struct qmp_error error;
-
-	if (state_save(&error))
-		log_line(LOG_WARNING, "%s", error.text);
-}
-
 void job_dismiss(struct job *job)
 {
 	if (job->unsaved)
 		forget(job);
 	set_status(job, JOB_NULL);
 	job_free(job);
-	save();
+	state_save_or_log();
 }
 
 static void fail(struct job *job, const char *text)
@@ -315,13 +307,9 @@ static void end_work(struct job *job)
  */
 static void let_go(struct job *job)
 {
-	struct qmp_error error;
-
-	job->unsaved = state_save(&error);
-	if (job->unsaved) {
-		log_line(LOG_WARNING, "job %s: %s", job->id, error.text);
+	job->unsaved = state_save_or_log();
+	if (job->unsaved)
 		return;
-	}
 	forget(job);
 	if (job->auto_dismiss)
 		job_dismiss(job);
@@ -589,7 +577,7 @@ void job_cancel(struct job *job, bool force)
 		return;
 	}
 	job->ends_here = !force && job->status == JOB_READY;
-	save();
+	state_save_or_log();
 	cancel_kernel(job);
 	job_poll_soon();
 }
@@ -598,7 +586,7 @@ void job_complete(struct job *job)
 {
 	/* Answered before it is done: a daemon that is started meanwhile goes on with it. */
 	job->completing = true;
-	save();
+	state_save_or_log();
 	converge(job);
 }
 
@@ -720,8 +708,6 @@ static int watch(struct qmp_error *error)
 
 int job_start(struct job *job, struct qmp_error *error)
 {
-	struct qmp_error problem;
-
 	/*
 	 * Written before a base is made writable, and before there is a job: either would be in the
 	 * way when nobody knows of it.
@@ -736,8 +722,7 @@ int job_start(struct job *job, struct qmp_error *error)
 		job_graph_release(job);
 	}
 	job_free(job);
-	if (state_save(&problem))
-		log_line(LOG_WARNING, "%s", problem.text);
+	state_save_or_log();
 	return -1;
 }
 

@@ -640,7 +640,6 @@ static int run_reopen(struct qmp_session *session, struct json_object *arguments
 		      struct json_object **result, struct qmp_error *error)
 {
 	struct reopening r = { .before = state_graph() };
-	struct qmp_error problem;
 	int ret;
 
 	(void)session;
@@ -649,8 +648,7 @@ static int run_reopen(struct qmp_session *session, struct json_object *arguments
 			 qmp_fail(error, "Out of memory");
 	if (!ret) {
 		ret = carry_out(&r, error);
-		if (state_save(&problem))
-			log_line(LOG_WARNING, "%s", problem.text);
+		state_save_or_log();
 	}
 	free_all(&r);
 	return ret;

@@ -407,7 +407,6 @@ static int save_change(struct transaction *t, struct qmp_error *error)
 static int carry_out(struct transaction *t, struct qmp_error *error)
 {
 	CLEANUP_FD int serial = -1;
-	struct qmp_error problem;
 	struct qc_error err;
 	size_t switched;
 
@@ -424,8 +423,7 @@ static int carry_out(struct transaction *t, struct qmp_error *error)
 		return -1;
 	settle(t, switched);
 	/* The file says what the kernel can tell, so this is no reason to fail. */
-	if (state_save(&problem))
-		log_line(LOG_WARNING, "%s", problem.text);
+	state_save_or_log();
 	return switched == t->nb_exports && !t->failed ? 0 : -1;
 }
 
@@ -437,7 +435,6 @@ static int transact(struct json_object *requests, struct qmp_error *error)
 		.files = json_object_new_array(),
 		.actions = calloc(count + 1, sizeof(struct action)),
 	};
-	struct qmp_error problem;
 	int ret = 0;
 
 	if (!t.before || !t.files || !t.actions)
@@ -453,8 +450,7 @@ static int transact(struct json_object *requests, struct qmp_error *error)
 		for (size_t i = t.count; i--;)
 			undo(&t.actions[i]);
 		export_load_again();
-		if (state_save(&problem))
-			log_line(LOG_WARNING, "%s", problem.text);
+		state_save_or_log();
 	}
 	for (size_t i = 0; i < t.count; i++) {
 		free(t.actions[i].created);

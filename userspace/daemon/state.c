@@ -226,6 +226,16 @@ int state_save(struct qmp_error *error)
 	return ret;
 }
 
+int state_save_or_log(void)
+{
+	struct qmp_error error;
+	int ret = state_save(&error);
+
+	if (ret)
+		log_line(LOG_WARNING, "%s", error.text);
+	return ret;
+}
+
 int state_save_change(struct json_object *before, struct json_object *files,
 		      struct qmp_error *error)
 {

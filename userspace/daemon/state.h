@@ -22,6 +22,9 @@ struct json_object *state_graph(void);
 /* Write the graph as it is now.  Fails with the file as it was. */
 int state_save(struct qmp_error *error);
 
+/* The same, after what cannot be undone: log why it failed.  It is tried again until it can. */
+int state_save_or_log(void);
+
 /*
  * Write that the graph is about to change from @before to what it is now.
  * @files: an array of paths of new files, to be removed if it does not come to that.
