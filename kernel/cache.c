@@ -134,11 +134,13 @@ static bool block_evict(struct qc_block *block)
 		return false;
 	/*
 	 * A pin before the exchange may have made it dirty and let go again.  A commit sets
-	 * WRITEBACK before it clears DIRTY, so look in the other order.
+	 * WRITEBACK before it clears DIRTY, so look in the other order; one that failed sets
+	 * DIRTY before it clears WRITEBACK, so look at DIRTY again.
 	 */
 	smp_mb__after_atomic();
 	if (test_bit_acquire(QC_BLOCK_DIRTY, &block->flags) ||
-	    test_bit(QC_BLOCK_WRITEBACK, &block->flags)) {
+	    test_bit_acquire(QC_BLOCK_WRITEBACK, &block->flags) ||
+	    test_bit(QC_BLOCK_DIRTY, &block->flags)) {
 		atomic_set(&block->pins, 0);
 		return false;
 	}

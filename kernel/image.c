@@ -169,7 +169,8 @@ static int parse_header(struct qc_image *image, const u8 *raw, char **error)
 	l1_bytes = (u64)image->l1_size * QCOW2_ENTRY_SIZE;
 	covered = (u64)image->l1_size << (image->l2_bits + image->cluster_bits);
 	*error = "virtual size and L1 table do not fit together";
-	if (image->size > BIT_ULL(62) || l1_bytes > QCOW2_MAX_L1_BYTES || covered < image->size)
+	if (be64_to_cpu(h->size) > BIT_ULL(62) || l1_bytes > QCOW2_MAX_L1_BYTES ||
+	    covered < image->size)
 		return -EINVAL;
 	*error = "L1 table is misaligned or outside the image";
 	if (image->l1_size && !qc_table_ok(image, image->l1_offset, l1_bytes))
