@@ -3,6 +3,7 @@
 #include <linux/slab.h>
 
 #include "device.h"
+#include "image.h"
 #include "job.h"
 
 static DEFINE_MUTEX(devices_lock);
@@ -87,7 +88,29 @@ void qc_device_put_table(struct qc_device *device)
 	mutex_lock(&devices_lock);
 	last = !--device->tables;
 	mutex_unlock(&devices_lock);
-	if (last)
+	if (last) {
 		qc_jobs_cancel(device);
+		qc_device_let_go(device);
+	}
 	qc_device_put(device);
+}
+
+void qc_device_keep(struct qc_device *device, struct qc_image *image)
+{
+	mutex_lock(&device->mutex);
+	if (!device->kept)
+		device->kept = qc_image_get(image);
+	mutex_unlock(&device->mutex);
+}
+
+void qc_device_let_go(struct qc_device *device)
+{
+	struct qc_image *image;
+
+	mutex_lock(&device->mutex);
+	image = device->kept;
+	device->kept = NULL;
+	mutex_unlock(&device->mutex);
+	if (image)
+		qc_image_put(image);
 }

@@ -14,6 +14,7 @@
 #include <linux/wait.h>
 #include <linux/workqueue.h>
 
+struct qc_image;
 struct qc_target;
 
 struct qc_device {
@@ -32,6 +33,7 @@ struct qc_device {
 	/* job.c, see job.h; the list under mutex */
 	struct mutex mutex;
 	bool quiet;			/* suspended, with everything written back */
+	struct qc_image *kept;		/* suspended without that: not closed before the resume */
 	struct list_head jobs;		/* in the order of their start */
 	unsigned int nr_jobs;
 	struct workqueue_struct *wq;
@@ -44,11 +46,21 @@ struct qc_device {
 
 /*
  * qc_device_get_table - the device with @md, for one more table.
- * qc_device_put_table - a table goes; with the last one, the device's jobs.
+ * qc_device_put_table - a table goes; with the last one, the device's jobs, and what was kept.
  * NULL without memory.  Process context, sleep.
  */
 struct qc_device *qc_device_get_table(struct mapped_device *md);
 void qc_device_put_table(struct qc_device *device);
+
+/*
+ * qc_device_keep - the device is suspended, and metadata of @image, which its user writes to, could
+ * not be written back: it stays in memory also when the next table is refused and takes the one
+ * before with it, so that this can be loaded again.
+ * qc_device_let_go - of what was kept, after a resume.
+ * Process context, sleep.
+ */
+void qc_device_keep(struct qc_device *device, struct qc_image *image);
+void qc_device_let_go(struct qc_device *device);
 
 /* One more reference, for somebody who has one; drop one.  Put: process context, sleeps. */
 void qc_device_get(struct qc_device *device);

@@ -509,6 +509,8 @@ static void qchain_postsuspend(struct dm_target *ti)
 		DMERR("cannot write metadata back on suspend; it stays in memory until the resume");
 		quiet = false;
 	}
+	if (!quiet)
+		qc_device_keep(device, target->chain.top);
 	mutex_lock(&device->mutex);
 	device->quiet = quiet;
 	mutex_unlock(&device->mutex);
@@ -549,6 +551,7 @@ static void qchain_resume(struct dm_target *ti)
 			image->discard_passdown = !target->no_discard_passdown;
 		qc_commit_resume(image);
 	}
+	qc_device_let_go(target->device);
 	qc_io_start(target);
 	qc_jobs_start(target->device, target);
 }
