@@ -7,7 +7,6 @@
  * holds, so that small reads in sequence decompress it once.
  */
 #include <linux/highmem.h>
-#include <linux/sched/mm.h>
 #include <linux/slab.h>
 #include <linux/vmalloc.h>
 #include <linux/zlib.h>
@@ -123,47 +122,60 @@ static int inflate(struct qc_image *image, u64 entry, const void *in, size_t len
 	return error;
 }
 
-/* Read @len bytes at @pos, both aligned to pages, into vmalloc()ed memory. */
-static int read_vmalloced(struct qc_store *store, u64 pos, void *in, size_t len)
+/*
+ * The compressed bytes.  Other I/O may have to wait for this read, and memory for that I/O, so
+ * memory is not waited for: without it what was set aside is used, by one after the other.
+ */
+struct compressed {
+	u64 start;			/* in the store, both aligned to pages */
+	size_t span;
+	size_t skip, len;		/* those of the cluster in there */
+};
+
+static int read_spare(struct qc_store *store, const struct compressed *c,
+		      const struct qc_store_spare *spare)
 {
-	unsigned int i, pages = len >> PAGE_SHIFT;
-	struct bvec_iter iter = { .bi_size = len };
-	struct bio_vec *bvec = kvcalloc(pages, sizeof(*bvec), GFP_KERNEL);
+	struct bvec_iter iter = { .bi_size = c->span };
 	int error;
 
-	if (!bvec)
-		return -ENOMEM;
-	for (i = 0; i < pages; i++)
-		bvec_set_page(&bvec[i], vmalloc_to_page(in + i * PAGE_SIZE), PAGE_SIZE, 0);
-	error = qc_store_rw_bvec(store, REQ_OP_READ, pos, bvec, iter);
-	invalidate_kernel_vmap_range(in, len);
-	kvfree(bvec);
+	if (WARN_ON_ONCE(c->span > spare->len))
+		return -EIO;
+	error = qc_store_rw_bvec(store, REQ_OP_READ, c->start, spare->bvec, iter);
+	invalidate_kernel_vmap_range(spare->data, c->span);
 	return error;
 }
 
 int qc_decompress(struct qc_image *image, u64 entry, u64 offset,
 		  const struct bio_vec *bvec, struct bvec_iter iter)
 {
-	unsigned int noio;
-	u64 pos, len, start, end;
+	struct qc_store_spare *spare = NULL;
+	struct compressed c;
+	u64 pos, len;
 	void *in;
-	int error = -ENOMEM;
+	int error;
 
 	if (copy_remembered(image, entry, offset, bvec, iter))
 		return 0;
 	if (!qc_compressed_range(image, entry, &pos, &len))
 		return -EIO;
-	start = round_down(pos, PAGE_SIZE);
-	end = round_up(pos + len, PAGE_SIZE);
+	c.start = round_down(pos, PAGE_SIZE);
+	c.span = round_up(pos + len, PAGE_SIZE) - c.start;
+	c.skip = pos - c.start;
+	c.len = len;
 
-	noio = memalloc_noio_save();
-	in = vmalloc(end - start);
-	if (in)
-		error = read_vmalloced(image->store, start, in, end - start);
+	in = kmalloc(c.span, QC_GFP_LOCKED);
+	if (in) {
+		error = qc_store_read(image->store, c.start, in, c.span);
+	} else {
+		spare = qc_store_spare_get(image->store);
+		error = read_spare(image->store, &c, spare);
+	}
 	if (!error)
-		error = inflate(image, entry, in + (pos - start), len, offset, bvec, iter);
-	vfree(in);
-	memalloc_noio_restore(noio);
+		error = inflate(image, entry, (spare ? spare->data : in) + c.skip, c.len, offset,
+				bvec, iter);
+	if (spare)
+		qc_store_spare_put(spare);
+	kfree(in);
 	return error;
 }
 
@@ -223,7 +235,9 @@ int qc_decompress_prepare(const struct qc_image *image)
 			cluster_max = cluster;
 	}
 	mutex_unlock(&grow_lock);
-	return error;
+	/* Up to two clusters, in sectors, that may begin and end within a page. */
+	return error ?: qc_store_spare_reserve(image->store,
+					       2 * qc_cluster_size(image) + 2 * PAGE_SIZE);
 }
 
 int qc_decompress_module_init(void)

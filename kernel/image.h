@@ -210,6 +210,8 @@ struct qc_image {
 	u64 commit_started, commit_done; /* generations; done under commit_lock */
 	struct delayed_work commit_work;
 	bool closing;			/* no more delayed commits */
+	/* Of failed flushes, the device's user: by its flushes, and by its FUA writes. */
+	errseq_t flush_told, fua_told;
 	bool quiesced;			/* nothing is to be read or written in the background */
 	/*
 	 * For commits in the background and for releasing freed clusters.  The image's own: its

@@ -54,12 +54,28 @@ static struct bio *io_bio(struct qc_io *io)
 	return dm_bio_from_per_bio_data(io, sizeof(*io));
 }
 
-/* Has what a write changed to be committed before a FUA write may end? */
-static bool needs_commit(const struct qc_image *top)
+/*
+ * Has what a write changed to be committed before a flush or FUA write may end, or has it to be
+ * told of a flush that has failed?
+ */
+static bool needs_commit(const struct qc_image *top, const errseq_t *told)
 {
+	if (qc_store_flush_failed(top->store, READ_ONCE(*told)))
+		return true;
 	/* Pairs with the order in change_entry(): who sees a new entry sees this too. */
 	smp_rmb();
 	return qc_image_tracked(top) && READ_ONCE(top->unclean);
+}
+
+/*
+ * What was written before is on stable storage, for a flush or a FUA write.  Each kind is told of a
+ * flush that has failed: of a flush before a FUA write dm does not look at the error.
+ */
+static int commit_for(struct qc_image *top, errseq_t *told)
+{
+	int error = qc_commit(top);
+
+	return qc_store_flush_tell(top->store, told) ?: error;
 }
 
 /* Look up without sleeping; for reads down to the backing. */
@@ -138,7 +154,8 @@ static bool fast_rw(struct qc_target *target, struct qc_io *io, struct bio *bio,
 	switch (extent.kind) {
 	case QC_EXTENT_DATA:
 		if (write && (!extent.in_place ||
-			      ((bio->bi_opf & REQ_FUA) && needs_commit(chain->top))))
+			      ((bio->bi_opf & REQ_FUA) &&
+			       needs_commit(chain->top, &chain->top->fua_told))))
 			return false;
 		if (extent.len < bio->bi_iter.bi_size)
 			dm_accept_partial_bio(bio, extent.len >> SECTOR_SHIFT);
@@ -167,7 +184,7 @@ static bool fast_flush(struct qc_target *target, struct bio *bio, int *result)
 		*result = DM_MAPIO_SUBMITTED;
 		return true;
 	}
-	if (!top->remap || needs_commit(top))
+	if (!top->remap || needs_commit(top, &top->flush_told))
 		return false;
 	bio_set_dev(bio, top->remap);
 	*result = DM_MAPIO_REMAPPED;
@@ -244,7 +261,8 @@ static int slow_bio(struct qc_target *target, struct bio *bio)
 	error = slow_change(chain, bio, pos, len);
 	qc_mirror_end(&write, chain->top, bio, error);
 	if (!error && (!len || (bio->bi_opf & REQ_FUA)))
-		error = qc_commit(chain->top);
+		error = commit_for(chain->top,
+				   len ? &chain->top->fua_told : &chain->top->flush_told);
 	return error;
 }
 

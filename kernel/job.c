@@ -83,6 +83,7 @@ struct qc_job {
 	struct qc_use *uses;		/* of all these */
 	unsigned int nr_uses;
 	struct qc_store_id written;	/* what is written, known also when the job has ended */
+	errseq_t flush_told;		/* of its failed flushes, this job */
 
 	/* An active commit: writes to the device are doubled. */
 	bool mirrors;
@@ -215,6 +216,7 @@ static int job_bind(struct qc_job *job, const struct qc_target *target)
 		source = layers_get(target, job->top, job->base);
 	job_unbind(job);
 	job->chain.top = image;
+	job->flush_told = qc_store_flush_sample(image->store);
 	job->chain.backing = IS_ERR(backing) ? NULL : backing;
 	job->chain.backing_size = job->chain.backing ? qc_backing_size(backing) : 0;
 	job->source = IS_ERR(source) ? NULL : source;
@@ -292,13 +294,15 @@ static int job_rebind(struct qc_job *job, const struct qc_target *target)
 	}
 	if (!test_bit(written_layer(job), target->writable))
 		return -EROFS;
+	/* Nothing was worked out for another length, nor for what a released one may be by now. */
 	if (!again)
-		return 0;
+		return job_length(job, target) == job->len ? 0 : -ESTALE;
 	/* The mirror is in use through the old images. */
 	if (job->mirrors)
 		return -ESTALE;
+	if (qc_store_flush_failed(job->chain.top->store, job->flush_told))
+		return -EIO;
 	error = job_bind(job, target);
-	/* One that was released may be another by now, for which nothing was worked out. */
 	if (!error && (job_length(job, target) != job->len || job_step(job) != job->step ||
 		       job_check(job, target)))
 		error = -ESTALE;
@@ -332,6 +336,13 @@ static void job_set_error(struct qc_job *job, int error, enum job_operation oper
 	job->operation = operation;
 }
 
+/* Under the lock, while it ends.  Who cancels what was READY takes its base for equal. */
+static void job_fails_late(struct qc_job *job, int error, enum job_operation operation)
+{
+	if (error && job->done == job->len && (!job->error || job->error == -ECANCELED))
+		job_set_error(job, error, operation);
+}
+
 /* Let go of the chain and say so.  No lane is in a chunk, and none starts one any more. */
 static void job_end(struct qc_job *job)
 {
@@ -341,13 +352,12 @@ static void job_end(struct qc_job *job)
 	if (job->mirrors && job->source)
 		qc_mirror_stop(job_layer(job, job->top));
 	if (job->done == job->len && job->chain.top)
-		error = qc_commit(job->chain.top);
+		error = qc_commit(job->chain.top) ?:
+			qc_store_flush_tell(job->chain.top->store, &job->flush_told);
 	job_unbind(job);
 
 	spin_lock(&device->lock);
-	/* Who cancels what was READY takes its base for equal. */
-	if (error && (!job->error || job->error == -ECANCELED))
-		job_set_error(job, error, JOB_WRITE);
+	job_fails_late(job, error, JOB_WRITE);
 	job->state = JOB_ENDED;
 	spin_unlock(&device->lock);
 	wake_up_all(&device->ended);
@@ -379,7 +389,10 @@ static void mirror_failed(struct qc_mirror *mirror, int error, bool reading)
 	struct qc_job *job = container_of(mirror, struct qc_job, mirror);
 
 	spin_lock(&job->device->lock);
-	job_ending(job, error, reading ? JOB_READ : JOB_WRITE);
+	if (job->state == JOB_ENDING)
+		job_fails_late(job, error, reading ? JOB_READ : JOB_WRITE);
+	else
+		job_ending(job, error, reading ? JOB_READ : JOB_WRITE);
 	spin_unlock(&job->device->lock);
 	queue_delayed_work(job->device->wq, &job->lanes[0].work, 0);
 }

@@ -268,7 +268,7 @@ static int ensure_room(struct qc_image *image, u64 end)
 		error = qc_store_grow(image->store, round_up(size + step, qc_cluster_size(image)));
 		if (!error)
 			size = round_up(size + step, qc_cluster_size(image));
-		else if (error == -ENOSPC)
+		else if (error == -ENOSPC || error == -EFBIG)
 			error = qc_store_grow(image->store, size);
 	} else {
 		error = qc_store_grow(image->store, size);

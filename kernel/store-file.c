@@ -192,7 +192,7 @@ static void file_resume_work(struct work_struct *work)
 	int r = file_rw_from(req, max(req->result, 0L));
 
 	memalloc_noio_restore(noio);
-	req->done(req, r);
+	req->done(req, qc_store_final_error(r));
 }
 
 /* The request came back from the file system, with the result in req->result.  Any context. */
@@ -209,7 +209,7 @@ static void file_end(struct qc_store_req *req)
 	if (r > 0 || (r == -EAGAIN && (req->iocb.ki_flags & IOCB_NOWAIT)))
 		qc_store_defer(req, file_resume_work);
 	else
-		req->done(req, r);
+		req->done(req, qc_store_final_error(r));
 }
 
 static void file_complete_work(struct work_struct *work)
@@ -362,6 +362,8 @@ static int file_truncate(struct qc_store *store, u64 size)
 static int file_grow(struct qc_store *store, u64 size)
 {
 	u64 old = qc_store_size(store), len;
+	/* The end may cut off the last cluster; what is written there meanwhile is to stay. */
+	u64 keep = round_up(old, SZ_2M);
 	int r;
 
 	if (qc_store_cut(store))
@@ -373,8 +375,8 @@ static int file_grow(struct qc_store *store, u64 size)
 	times_note(store);
 	if (r == -EOPNOTSUPP)
 		r = vfs_truncate(&store->file->f_path, size);
-	else if (r && qc_store_size(store) > old)
-		vfs_truncate(&store->file->f_path, old);	/* r tells more than this could */
+	else if (r && qc_store_size(store) > keep)
+		vfs_truncate(&store->file->f_path, keep);	/* r tells more than this could */
 	if (!r)
 		WRITE_ONCE(store->known_size, size);
 	return r == -EDQUOT ? -ENOSPC : r;

@@ -50,12 +50,20 @@ struct qc_store {
 	bool direct;			/* I/O bypasses the page cache */
 	bool nowait;			/* ... and knows IOCB_NOWAIT */
 	atomic64_t zero_from;
+	errseq_t flush_errors;		/* flushes that have failed */
+	spinlock_t told_lock;		/* around who has been told of them */
 	atomic_t times_due;		/* files: time stamps are to be set */
 	struct mutex times_lock;	/* held while they are */
 	struct delayed_work times_work;
 	struct qc_store_queue *queue;	/* shared by the stores of one file system */
 	struct mutex *rmw_locks;	/* QC_RMW_LOCKS of them; NULL: read-only */
 };
+
+/*
+ * What is told above of an error from below.  The module waits for memory that it has not got
+ * itself, and for a larger refcount table, so what is told of those is final; a quota is space.
+ */
+int qc_store_final_error(int error);
 
 /* The queue for completions that need a task, but block on nothing. */
 extern struct workqueue_struct *qc_store_done_wq;

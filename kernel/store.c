@@ -15,6 +15,7 @@
 #include <linux/sched/signal.h>
 #include <linux/sched/task_stack.h>
 #include <linux/slab.h>
+#include <linux/vmalloc.h>
 
 #include "log.h"
 #include "store-internal.h"
@@ -34,6 +35,7 @@ struct qc_store_queue {
 	unsigned int users;
 	struct workqueue_struct *wq;
 	mempool_t bounce;		/* a page, for when there is no memory */
+	struct qc_store_spare spare;
 };
 
 static LIST_HEAD(queues);
@@ -41,6 +43,8 @@ static DEFINE_MUTEX(queues_lock);
 
 static void queue_free(struct qc_store_queue *queue)
 {
+	vfree(queue->spare.data);
+	kvfree(queue->spare.bvec);
 	if (queue->wq)
 		destroy_workqueue(queue->wq);
 	mempool_exit(&queue->bounce);
@@ -68,6 +72,7 @@ static struct qc_store_queue *queue_get(const void *key, const char *name)
 		queue = NULL;
 		goto out;
 	}
+	mutex_init(&queue->spare.lock);
 	queue->key = key;
 	queue->users = 1;
 	list_add(&queue->list, &queues);
@@ -87,6 +92,52 @@ static void queue_put(struct qc_store_queue *queue)
 
 	if (queue)
 		queue_free(queue);
+}
+
+int qc_store_spare_reserve(struct qc_store *store, size_t len)
+{
+	unsigned int i, pages = DIV_ROUND_UP(len, PAGE_SIZE);
+	struct qc_store_spare *spare = &store->queue->spare, old = {};
+	struct bio_vec *bvec;
+	void *data;
+
+	if (READ_ONCE(spare->len) >= len)
+		return 0;
+	data = vmalloc(array_size(pages, PAGE_SIZE));
+	bvec = kvcalloc(pages, sizeof(*bvec), GFP_KERNEL);
+	if (!data || !bvec) {
+		vfree(data);
+		kvfree(bvec);
+		return -ENOMEM;
+	}
+	for (i = 0; i < pages; i++)
+		bvec_set_page(&bvec[i], vmalloc_to_page(data + i * PAGE_SIZE), PAGE_SIZE, 0);
+
+	mutex_lock(&spare->lock);
+	old.data = data;
+	old.bvec = bvec;
+	if (spare->len < len) {		/* somebody may have done it meanwhile */
+		swap(spare->data, old.data);
+		swap(spare->bvec, old.bvec);
+		WRITE_ONCE(spare->len, len);
+	}
+	mutex_unlock(&spare->lock);
+	vfree(old.data);
+	kvfree(old.bvec);
+	return 0;
+}
+
+struct qc_store_spare *qc_store_spare_get(struct qc_store *store)
+{
+	struct qc_store_spare *spare = &store->queue->spare;
+
+	mutex_lock(&spare->lock);
+	return spare;
+}
+
+void qc_store_spare_put(struct qc_store_spare *spare)
+{
+	mutex_unlock(&spare->lock);
 }
 
 /* The description of "fd:N", or NULL for a path. */
@@ -209,6 +260,7 @@ struct qc_store *qc_store_open(const char *name, bool writable)
 	if (!store)
 		return ERR_PTR(-ENOMEM);
 	store->writable = writable;
+	spin_lock_init(&store->told_lock);
 	r = store_open_files(store, name);
 	if (!r)
 		r = store_setup(store);
@@ -524,6 +576,13 @@ static void sync_call_work(struct work_struct *work)
 	memalloc_noio_restore(noio);
 }
 
+int qc_store_final_error(int error)
+{
+	if (error == -EDQUOT)
+		return -ENOSPC;
+	return error == -ENOMEM || error == -EAGAIN ? -EIO : error;
+}
+
 static int sync_call(struct sync_call *call, enum req_op op)
 {
 	INIT_WORK_ONSTACK(&call->work, sync_call_work);
@@ -534,8 +593,7 @@ static int sync_call(struct sync_call *call, enum req_op op)
 		flush_work(&call->work);
 	}
 	destroy_work_on_stack(&call->work);
-	/* The module waits for memory that it has not got; what is told from below is final. */
-	return call->result == -ENOMEM ? -EIO : call->result;
+	return qc_store_final_error(call->result);
 }
 
 static int call_rw(struct sync_call *call)
@@ -581,8 +639,33 @@ static int call_flush(struct sync_call *call)
 int qc_store_flush(struct qc_store *store)
 {
 	struct sync_call call = { .fn = call_flush, .store = store };
+	int error = store->writable ? sync_call(&call, REQ_OP_WRITE) : 0;
 
-	return store->writable ? sync_call(&call, REQ_OP_WRITE) : 0;
+	if (error)
+		errseq_set(&store->flush_errors, error);
+	return error;
+}
+
+errseq_t qc_store_flush_sample(struct qc_store *store)
+{
+	return errseq_sample(&store->flush_errors);
+}
+
+bool qc_store_flush_failed(struct qc_store *store, errseq_t since)
+{
+	return errseq_check(&store->flush_errors, since);
+}
+
+int qc_store_flush_tell(struct qc_store *store, errseq_t *told)
+{
+	int error;
+
+	if (!qc_store_flush_failed(store, READ_ONCE(*told)))
+		return 0;
+	spin_lock(&store->told_lock);
+	error = errseq_check_and_advance(&store->flush_errors, told);
+	spin_unlock(&store->told_lock);
+	return error;
 }
 
 static int write_zeroes(struct qc_store *store, u64 pos, u64 len)

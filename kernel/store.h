@@ -23,6 +23,7 @@
 
 #include <linux/bio.h>
 #include <linux/blkdev.h>
+#include <linux/errseq.h>
 #include <linux/fs.h>
 #include <linux/workqueue.h>
 
@@ -147,8 +148,45 @@ int qc_store_write(struct qc_store *store, u64 pos, const void *buf, size_t len)
 int qc_store_rw_bvec(struct qc_store *store, enum req_op op, u64 pos,
 		     const struct bio_vec *bvec, struct bvec_iter iter);
 
-/* Everything that was done() before this call is on stable storage when it returns 0.  Sleeps. */
+/*
+ * Everything that was done() before this call is on stable storage when it returns 0, but for what
+ * a flush before it that failed has lost: a disk may forget what it could not write, and do well
+ * afterwards.  Sleeps.
+ */
 int qc_store_flush(struct qc_store *store);
+
+/*
+ * Memory for one read of @len bytes, which all stores of one file system or device share.
+ *
+ * qc_store_spare_reserve - have at least so much; returns 0 or -ENOMEM.  Process context, sleeps.
+ * qc_store_spare_get - take it, and wait for who has it.  Who has it waits for nothing but I/O to
+ * this store, which may lie on another of the module's devices: that one has its own.  Sleeps.
+ * qc_store_spare_put - let the next one have it.
+ */
+struct qc_store_spare {
+	struct mutex lock;		/* whose it is */
+	void *data;			/* vmalloc()ed */
+	struct bio_vec *bvec;		/* its pages */
+	size_t len;
+};
+
+int qc_store_spare_reserve(struct qc_store *store, size_t len);
+struct qc_store_spare *qc_store_spare_get(struct qc_store *store);
+void qc_store_spare_put(struct qc_store_spare *spare);
+
+/*
+ * So who asks for stable storage has to be told of all flushes that have failed, whoever sent them.
+ * @told is the asker's, 0 or a sample: what it has been told of.
+ *
+ * qc_store_flush_sample - what has failed until now need not be told, unless nobody was told of it.
+ * Any context.
+ * qc_store_flush_failed - is there one to be told of?  Any context.
+ * qc_store_flush_tell - the error of one that failed, once, or 0.  Several may share a @told.  Any
+ * context but interrupts.
+ */
+errseq_t qc_store_flush_sample(struct qc_store *store);
+bool qc_store_flush_failed(struct qc_store *store, errseq_t told);
+int qc_store_flush_tell(struct qc_store *store, errseq_t *told);
 
 /*
  * qc_store_zero_range - make a range read as zeroes without data being transferred where
