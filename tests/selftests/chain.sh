@@ -167,11 +167,11 @@ clean() {
 	fi
 }
 
-# content IMAGE RAW: the chain below the image reads as the raw file.
+# content IMAGE RAW [FORMAT]: the chain below the image reads as the raw file.
 content() {
 	local out
 
-	if ! out=$(qemu-img compare -f qcow2 -F raw "$1" "$2" 2>&1); then
+	if ! out=$(qemu-img compare -f "${3:-qcow2}" -F raw "$1" "$2" 2>&1); then
 		printf '# qemu-img compare %s %s:\n' "$1" "$2"
 		head -n 20 <<< "$out" | sed 's/^/#   /'
 		return 1

@@ -31,10 +31,22 @@ fill() {
 		dd of="/dev/mapper/$device" bs=1M seek="$2" oflag=direct conv=notrunc status=none
 }
 
-# [A] <-- [B] <-- [C] <-- [D] in the empty directory $dir, each with data of its own from 16 MiB on.
-# The load is below that.
+# [A] <-- [B] <-- [C] <-- [D] in the empty directory $dir, each with data of its own from 16 MiB on:
+# by snapshots, or, when $kinds says of what kind each is, made before. The load is below that.
 chain_of_four() {
 	cd "$dir"
+	if [ ${#kinds[@]} = 0 ]; then
+		made_by_snapshots
+	else
+		made_before
+	fi
+	watch_events
+	start_load "$device" 8M
+}
+
+kinds=()
+
+made_by_snapshots() {
 	qemu-img create -q -f qcow2 a.qcow2 "${BASE_MIB:-40}M"
 	qemu-io -c "write -P 1 0 28M" a.qcow2 > /dev/null
 	start_with_a
@@ -44,9 +56,40 @@ chain_of_four() {
 	fill 3 24
 	snapshot node-C d
 	fill 4 28
-	watch_events
-	start_load "$device" 8M
 }
+
+# Each of $kinds, from the base on, is the format, options of "qemu-img create", and one of "write" of
+# qemu-io (-c: compressed). The names of the files are those of the texts, whatever the format.
+made_before() {
+	local i name format options how below='' areas=("0 28M" "20M 4M" "24M 4M" "28M 4M")
+	local nodes=()
+
+	for i in 0 1 2 3; do
+		read -r format options how <<< "${kinds[i]}"
+		name=${names:i:1}
+		qemu-img create -q -f "$format" ${options:+-o "$options"} \
+			${below:+-b "$below.qcow2" -F "$(format_of "$below.qcow2")"} "$name.qcow2" 40M
+		# shellcheck disable=SC2086	# there may be none
+		qemu-io -f "$format" -c "write -q $how -P $((i + 1)) ${areas[i]}" "$name.qcow2"
+		nodes+=(--blockdev "{\"driver\": \"$format\", \"node-name\": \"node-${name^}\",
+			${below:+\"backing\": \"node-${below^}\",} \"read-only\": $([ $i = 3 ] &&
+			echo false || echo true), \"file\": {\"driver\": \"file\",
+			\"filename\": \"$name.qcow2\"}}")
+		below=$name
+	done
+	start_daemon "${nodes[@]}" --pidfile "$scratch/pid" \
+		--export "type=dm,id=$device,node-name=node-D,name=$device,writable=on"
+}
+
+# The format of a file of $kinds.
+format_of() {
+	local i=${names%%"${1%.qcow2}"*} format=qcow2
+
+	[ ${#kinds[@]} = 0 ] || format=${kinds[${#i}]%% *}
+	echo "$format"
+}
+
+names=abcd
 
 # The data of chain_of_four in IMAGE or device of FORMAT.
 still_there() {
@@ -104,12 +147,12 @@ ends() {
 	quit_daemon
 	kill "$events" 2> /dev/null || true
 	for image in "$@"; do
-		clean "$image"
-		unlocked "$image"
+		[ "$(format_of "$image")" = raw ] || clean "$image"
+		unlocked "$image" "$(format_of "$image")"
 	done
-	content "$top" "$scratch/content"
-	still_there qcow2 "$top"
-	[ "$(qemu-img info --backing-chain "$top" |
+	content "$top" "$scratch/content" "$(format_of "$top")"
+	still_there "$(format_of "$top")" "$top"
+	[ "$(qemu-img info -f "$(format_of "$top")" --backing-chain "$top" |
 		awk '/^image:/ { sub(".*/", "", $2); printf "%s%s", sep, $2; sep = " " }')" = "$layers" ]
 }
 

@@ -9,42 +9,7 @@
 . "$(dirname "$0")/faulty.sh"
 . "$(dirname "$0")/qmp-lib.sh"
 . "$(dirname "$0")/qmp-chain.sh"
-
-# operation JSON LAYERS IMAGE...: job0, to its end.
-operation() {
-	local json=$1
-
-	shift
-	chain_of_four
-	qmp "$json" | is '. == {}'
-	wait_for 60 status_is job0 null
-	story job0 "$completed"
-	data_of BLOCK_JOB_COMPLETED | is '.device == "job0" and .len == .offset and
-		.len == 41943040 and .speed == 0 and (has("error") | not)'
-	execute query-block-jobs | is '. == []'
-	no_jobs
-	ends "$@"
-}
-
-# active JSON LAYERS IMAGE...: the same in two phases.
-active() {
-	local json=$1
-
-	shift
-	chain_of_four
-	qmp "$json" | is '. == {}'
-	wait_for 60 status_is job0 ready
-	data_of BLOCK_JOB_READY | is '.type == "commit" and .device == "job0" and .len == .offset'
-	qmp '{ "execute": "query-block-jobs", "arguments": {} }' | is 'length == 1 and
-		(.[0] | .type == "commit" and .ready and .device == "job0" and (.paused | not) and
-		.len == .offset and ."io-status" == "ok" and .speed == 0 and .status == "ready")'
-	sleep 1
-	qmp '{ "execute": "block-job-complete", "arguments": { "device": "job0" } }' | is '. == {}'
-	wait_for 60 status_is job0 null
-	story job0 "created running ready BLOCK_JOB_READY ${completed#created running }"
-	no_jobs
-	ends "$@"
-}
+. "$(dirname "$0")/qmp-cases.sh"
 
 # --- what is refused, and in which words ----------------------------------------------------------
 
@@ -162,6 +127,47 @@ steered() {
 	[ "$(dmsetup info -c --noheadings -o suspended,tables_loaded virtio0)" = Active:Live ]
 	dmsetup table virtio0 | fails grep writable
 	ends "d.qcow2 a.qcow2" a.qcow2 b.qcow2 c.qcow2 d.qcow2
+}
+
+# --- an active commit while more is written than it copies ----------------------------------------
+
+written_kib() {
+	local number
+
+	number=$(dmsetup info -c --noheadings -o major,minor --separator : virtio0)
+	awk '{ print int($7 / 2) }' "/sys/dev/block/$number/stat"
+}
+
+# It may copy 2 MiB a second, of 16 MiB that are written again and again: were it to copy what has
+# changed since, it would never be ready.
+caught_up() {
+	local before copied
+
+	fresh_dir ext4
+	cd "$dir"
+	qemu-img create -q -f qcow2 a.qcow2 16M
+	start_with_a
+	snapshot node-A b
+	watch_events
+	head -c 16M /dev/urandom | dd of=/dev/mapper/virtio0 bs=1M oflag=direct status=none
+	start_load virtio0 16M
+	before=$(written_kib)
+	execute block-commit '{"device": "virtio0", "speed": 2097152}' | is '. == {}'
+	wait_for 120 status_is virtio0 ready
+	copied=$(data_of BLOCK_JOB_READY | gojq .offset)
+	echo "# $(($(written_kib) - before)) KiB written while $((copied >> 10)) were copied"
+	[ $(($(written_kib) - before)) -gt $((2 * copied >> 10)) ]
+	kill -0 "$load"
+	execute block-job-complete '{"device": "virtio0"}' | is '. == {}'
+	wait_for 60 status_is virtio0 null
+	story virtio0 "created running ready BLOCK_JOB_READY ${completed#created running }"
+	kill -0 "$load"
+	end_load
+	layers_are a.qcow2
+	dd if=/dev/mapper/virtio0 of="$scratch/content" bs=1M iflag=direct status=none
+	quit_daemon
+	clean a.qcow2
+	content a.qcow2 "$scratch/content"
 }
 
 # --- an end that cannot be written ----------------------------------------------------------------
@@ -427,62 +433,16 @@ ready_or_none() {
 }
 
 echo "# seed $seed"
-plan 15
+plan 16
 modprobe dm-flakey || skip_all "there is no dm-flakey"
 place tmpfs
 place ext4
 bad_disk bad-base 32
 
 try_daemon "refusals" refusals
-fresh_dir ext4
-try_daemon "block-stream, case 1: everything into the active layer" operation '{
-        "execute": "block-stream",
-        "arguments": {
-            "device": "node-D",
-            "job-id": "job0"
-        }
-    }' "d.qcow2" a.qcow2 b.qcow2 c.qcow2 d.qcow2
-fresh_dir ext4
-try_daemon "block-stream, case 2: down to a base" operation '{ "execute": "block-stream",
-	"arguments": { "device": "node-D", "base-node": "node-A", "job-id": "job0" } }' \
-	"d.qcow2 a.qcow2" a.qcow2 b.qcow2 c.qcow2 d.qcow2
-fresh_dir ext4
-try_daemon "block-stream, case 3: into an intermediate layer" operation '{ "execute": "block-stream",
-	"arguments": { "device": "node-C", "base-node": "node-A", "job-id": "job0" } }' \
-	"d.qcow2 c.qcow2 a.qcow2" a.qcow2 b.qcow2 c.qcow2 d.qcow2
-fresh_dir ext4
-try_daemon "block-commit, case 1: one layer into the base" operation '{
-        "execute": "block-commit",
-        "arguments": {
-            "device": "node-D",
-            "job-id": "job0",
-            "top": "b.qcow2",
-            "base": "a.qcow2"
-        }
-    }' "d.qcow2 c.qcow2 a.qcow2" a.qcow2 c.qcow2 d.qcow2
-fresh_dir ext4
-try_daemon "block-commit, case 2: two layers into the base" operation '{ "execute": "block-commit",
-	"arguments": { "device": "node-D", "job-id": "job0", "top": "c.qcow2",
-	"base": "a.qcow2" } }' "d.qcow2 a.qcow2" a.qcow2 d.qcow2
-fresh_dir ext4
-try_daemon "block-commit, case 3: all into the base" active '{
-        "execute": "block-commit",
-        "arguments": {
-            "device": "node-D",
-            "job-id": "job0",
-            "top": "d.qcow2",
-            "base": "a.qcow2"
-        }
-    }' "a.qcow2" a.qcow2
-fresh_dir ext4
-try_daemon "block-commit, case 4: between intermediate layers" operation '{ "execute": "block-commit",
-	"arguments": { "device": "node-D", "job-id": "job0", "top": "c.qcow2",
-	"base": "b.qcow2" } }' "d.qcow2 b.qcow2 a.qcow2" a.qcow2 b.qcow2 d.qcow2
-fresh_dir ext4
-try_daemon "block-commit, case 5: the active layer into an intermediate one" active '{
-	"execute": "block-commit", "arguments": { "device": "node-D", "job-id": "job0",
-	"top": "d.qcow2", "base": "b.qcow2" } }' "b.qcow2 a.qcow2" a.qcow2 b.qcow2
+every_case ext4 ""
 try_daemon "pause, speed, finalize, dismiss, cancel" steered
+try_daemon "an active commit while more is written than it copies" caught_up
 try_daemon "an end that cannot be written" unwritten
 try_daemon "errors below" bad_base
 try_daemon "commit by the monitor for people" people

@@ -185,9 +185,9 @@ end_load() {
 	wait "$load"
 }
 
-# QEMU can have the image for writing: nobody holds a lock any more.
+# unlocked IMAGE [FORMAT]: QEMU can have it for writing: nobody holds a lock any more.
 unlocked() {
-	qemu-io -f qcow2 -c "read 0 512" "$1" > /dev/null
+	qemu-io -f "${2:-qcow2}" -c "read 0 512" "$1" > /dev/null
 }
 
 # The names of the files that a device shows, top first.

@@ -3,10 +3,11 @@
 #
 # Random sequences of commands to qchaind (qmp_random.py) on one or two devices with random chains,
 # under verified I/O: snapshots, jobs of all kinds and what steers them, larger images, names of
-# backing files; many of them in each other's way.  In some a disk below fails and recovers, in
+# backing files, new images and their exports, limits; many of them in each other's way.  In some a disk below fails and recovers, in
 # others the daemon is killed again and again.  After each everything must have been kept.
 #
-# QCHAIN_LONG=1 does hundreds; QCHAIN_ONLY="N..." these alone.
+# QCHAIN_LONG=1 does hundreds; QCHAIN_ONLY="N..." these alone; QCHAIN_KILLS=N has the daemon killed in
+# each, before every third command is answered, and does as many as N kills take.
 
 . "$(dirname "$0")/lib.sh"
 . "$(dirname "$0")/chain.sh"
@@ -16,6 +17,10 @@
 kinds=(plain plain faulty killed)
 rounds=8 steps=40 ops=150
 [ -z "${QCHAIN_LONG:-}" ] || rounds=240 steps=80 ops=300
+kill=12
+if [ -n "${QCHAIN_KILLS:-}" ]; then
+	kinds=(killed) kill=33 rounds=$(((QCHAIN_KILLS + 14) / 15))
+fi
 size=$((8 * MIB))
 
 # ---- images -----------------------------------------------------------------------------
@@ -120,7 +125,7 @@ one_round() {
 			--heal "$(swap bad-base)")
 		;;
 	killed)
-		fault=(--kill 12)
+		fault=(--kill $kill)
 		;;
 	esac
 	# The daemon is started again by what kills it.
@@ -146,10 +151,10 @@ one_round() {
 
 ended_orderly() {
 	daemon_ready	# or the client has yet to see that the one before was killed
-	execute query-block | gojq -r '.[] | .device + " " + .inserted.file' > tops
+	execute query-block | gojq -r '.[] | select(.device != "other") | .device + " " + .inserted.file' > tops
 	[ -s tops ]
 	end_daemon
-	dmsetup ls --target qchain | fails grep qcr
+	dmsetup ls --target qchain | fails grep qc
 }
 
 # try_round DESCRIPTION COMMAND...: what one that failed leaves is taken away.
@@ -172,6 +177,6 @@ list=${QCHAIN_ONLY:-$(seq $rounds)}
 # shellcheck disable=SC2086	# words
 plan $(wc -w <<< "$list")
 for n in $list; do
-	kind=${kinds[n % 4]}
+	kind=${kinds[n % ${#kinds[@]}]}
 	try_round "sequence $n, $kind" one_round "$kind" $((seed + n))
 done

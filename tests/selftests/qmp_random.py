@@ -122,6 +122,7 @@ class Schedule:
         self.hurt = False
         self.faults = False  # there was one, so jobs may fail
         self.overlays = []  # nodes that wait to be a snapshot
+        self.spares = []  # nodes of images beside the devices' chains
         self.counts = {"ok": 0, "refused": 0, "killed": 0, "jobs": 0}
         self.connect()
 
@@ -171,7 +172,7 @@ class Schedule:
             if data["status"] == "created":
                 self.jobs[job_id] = job = Job()
                 self.counts["jobs"] += 1
-            if data["status"] == "concluded" and not job.ended:
+            if data["status"] == "concluded" and not job.ended and job_id != "create":
                 raise Failure("job %s has concluded without its event" % job_id)
             job.status = data["status"]
         elif name == "BLOCK_JOB_ERROR":
@@ -397,6 +398,72 @@ class Schedule:
             self.do("change-backing-file", {"device": device, "image-node-name": chain[at][0],
                                             "backing-file": name})
 
+    def snapshot_internal(self):
+        device, name = self.device(), "i%d" % self.rng.randrange(3)
+        if self.chance(60):
+            self.do("blockdev-snapshot-internal-sync", {"device": device, "name": name})
+        else:
+            self.do("blockdev-snapshot-delete-internal-sync", {"device": device, "name": name})
+
+    def create(self):
+        """An image of its own, which is added, exported and given up again."""
+        device = self.device()
+        if not self.may_grow(device):
+            return
+        name, path = self.new_node(), self.new_file(device)
+        size = self.rng.choice([MIB, 8 * MIB])
+        self.do("blockdev-create", {"job-id": "create", "options": {
+            "driver": "file", "filename": path, "size": 0}})
+        self.finish_create()
+        self.do("blockdev-add", {"driver": "file", "node-name": name + "-file",
+                                 "filename": path})
+        self.do("blockdev-create", {"job-id": "create", "options": {
+            "driver": "qcow2", "file": name + "-file", "size": size}})
+        self.finish_create()
+        self.do("blockdev-add", {"driver": "qcow2", "node-name": name, "file": name + "-file"})
+        self.do("block-export-add", {"type": "dm", "id": "other", "name": "qcother",
+                                     "node-name": name, "writable": self.chance(50)})
+        self.spares += [name, name + "-file"]
+
+    def finish_create(self):
+        """It waits to be dismissed, when it has been started."""
+        end = time.monotonic() + PATIENCE
+        while True:
+            status = [job["status"] for job in self.must("query-jobs") if job["id"] == "create"]
+            if not status:
+                return
+            if status == ["concluded"]:
+                self.do("job-dismiss", {"id": "create"})
+            elif time.monotonic() > end:
+                raise Failure("blockdev-create does not end")
+            time.sleep(0.01)
+
+    def give_up(self):
+        self.do("block-export-del", {"id": "other"})
+        if self.spares:
+            self.do("blockdev-del", {"node-name": self.rng.choice(self.spares)})
+
+    def reopen(self):
+        chain = self.chain(self.device())
+        at = self.rng.randrange(len(chain))
+        options = {"driver": "qcow2", "node-name": chain[at][0],
+                   "read-only": self.chance(50),
+                   "file": {"driver": "file", "filename": chain[at][1]}}
+        if at + 1 < len(chain):
+            options["backing"] = chain[at + 1][0]
+        self.do("blockdev-reopen", {"options": [options]})
+
+    def throttle(self):
+        iops = self.rng.choice([0, 0, 500, 2000])
+        self.do("block_set_io_throttle", {"device": self.device(), "bps": 0, "bps_rd": 0,
+                                          "bps_wr": 0, "iops": iops, "iops_rd": 0, "iops_wr": 0})
+
+    def by_people(self):
+        device = self.device()
+        self.do("human-monitor-command", {"command-line": self.rng.choice([
+            "info block", "info block-jobs", "info version", "block_stream " + device,
+            "commit " + device])})
+
     def stop(self):
         if self.do("stop") is not None:
             self.stopped = True
@@ -473,7 +540,9 @@ class Schedule:
         steps = ([self.snapshot_sync] * 6 + [self.stream] * 6 + [self.commit] * 6 +
                  [self.steer] * 12 + [self.query] * 2 + [self.resize] * 2 +
                  [self.change_backing] * 2 + [self.wait] * 6 + [self.snapshot_node] * 1 +
-                 [self.blockdev_del] * 1 + [self.stop_or_cont] * 2)
+                 [self.blockdev_del] * 1 + [self.stop_or_cont] * 2 +
+                 [self.snapshot_internal] * 2 + [self.create] * 1 + [self.give_up] * 1 +
+                 [self.reopen] * 1 + [self.throttle] * 1 + [self.by_people] * 1)
         if len(self.devices) > 1:
             steps += [self.transaction] * 2
         if self.args.hurt:
