@@ -13,9 +13,10 @@
  *
  * What must be: a table is loaded or refused; reads that need a bad entry fail, all others give the
  * right bytes; nothing takes longer than the limit; backing files, images attached read-only, the
- * header's fields and the guard do not change; a file grows by no more than was written and a
- * bound; so does memory.  Every UNDAMAGED-th image is valid: there everything must work.
- * What the kernel says is for its log's reader, tools/vm.
+ * header's fields and the guard do not change; nobody asks for what is beyond the end of a device,
+ * which the block layer refuses and only tells in the log; a file grows by no more than was
+ * written and a bound; so does memory.  Every UNDAMAGED-th image is valid: there everything must
+ * work.  What else the kernel says is for its log's reader, tools/vm.
  */
 #ifndef _GNU_SOURCE
 #define _GNU_SOURCE	/* O_DIRECT */
@@ -167,6 +168,34 @@ static void failed(const struct test *t, const char *fmt, ...)
 	va_end(args);
 	putchar('\n');
 	fflush(stdout);
+}
+
+/* ---- the kernel's log ---- */
+
+static int kernel_log = -1;
+
+static void open_kernel_log(void)
+{
+	kernel_log = open("/dev/kmsg", O_RDONLY | O_NONBLOCK | O_CLOEXEC);
+	if (kernel_log < 0 || lseek(kernel_log, 0, SEEK_END) < 0)
+		die("/dev/kmsg: %s", strerror(errno));
+}
+
+/* I/O beyond the end of a device fails as that of a bad entry does: the log tells them apart. */
+static void check_kernel_log(const struct test *t)
+{
+	char record[8192], *text;
+	ssize_t n;
+
+	while ((n = read(kernel_log, record, sizeof(record) - 1)) > 0) {
+		record[n] = 0;
+		text = strchr(record, ';');
+		if (text && strstr(text, "beyond end of device"))
+			failed(t, "the kernel says: %.*s", (int)strcspn(text + 1, "\n"), text + 1);
+	}
+	/* EPIPE: more was said than the log holds. */
+	if (errno != EAGAIN)
+		failed(t, "the kernel's log: %s", strerror(errno));
 }
 
 /* ---- seeds ---- */
@@ -627,6 +656,7 @@ static void check_image(struct test *t)
 		failed(t, "a backing file has changed");
 	if (t->place->device && !fuzz_place_guarded(t->place, t->undamaged))
 		failed(t, "bytes outside of the device have changed");
+	check_kernel_log(t);
 	if (t->undamaged)
 		check_with_qemu(t);
 }
@@ -729,6 +759,12 @@ static int work(u64 first, u64 count)
 			warm_kib = available_kib();
 		run(first + i);
 	}
+	for (unsigned int p = 0; p < nr_places; p++) {
+		if (places[p].device && !fuzz_place_guarded(&places[p], true)) {
+			printf("# bytes far from the device have changed\n");
+			now->failures++;
+		}
+	}
 	report(i, warm_kib);
 	fflush(stdout);
 	if (i < 200)
@@ -822,6 +858,7 @@ int main(int argc, char **argv)
 	if (now == MAP_FAILED)
 		die("no memory");
 	load_seeds(dir);
+	open_kernel_log();
 	for (; optind < argc; optind++)
 		fuzz_place_init(&places[nr_places++], argv[optind], disk, start);
 	if (places[0].device)
