@@ -32,6 +32,24 @@ incompatible_bits() {
 	od -An -tu1 -j 79 -N 1 "$1" | tr -d ' '
 }
 
+# bytes IMAGE OFFSET LENGTH: a sum of them.
+bytes() {
+	tail -c "+$(($2 + 1))" "$1" | head -c "$3" | sha256sum
+}
+
+# sevens IMAGE CLUSTER...: what QEMU reads there is what new_image wrote.
+sevens() {
+	local image=$1 cluster words=()
+
+	shift
+	for cluster; do
+		words+=(-c "read -q -P 7 $((cluster * 64))k 64k")
+	done
+	# It fails for a pattern that is not there.
+	qemu-io -r -f qcow2 "${words[@]}" "$image" > "$scratch/log" 2>&1 ||
+		{ cat "$scratch/log"; return 1; }
+}
+
 # $1: HEX of a bad L2 entry for cluster 3.
 bad_l2_entry() {
 	local events
@@ -62,7 +80,7 @@ bad_l1_entry() {
 
 # A mapping that points at the image's own header must not be written through.
 mapped_onto_metadata() {
-	local header
+	local header l1
 
 	new_image
 	poke "$dir/top" "$(l2_entry "$dir/top" 3)" 8000000000000000
@@ -75,6 +93,7 @@ mapped_onto_metadata() {
 	new_image
 	poke "$dir/top" "$(l2_entry "$dir/top" 3)" \
 		"$(printf 80%014x "$(l1_table "$dir/top")")"
+	l1=$(bytes "$dir/top" "$(l1_table "$dir/top")" 65536)
 	attach qctest "$table"
 	dd if=/dev/zero of=/dev/mapper/qctest bs=64k seek=3 count=1 oflag=direct status=none \
 		2> /dev/null || :
@@ -82,20 +101,60 @@ mapped_onto_metadata() {
 	dd if=/dev/mapper/qctest bs=64k skip=2 count=1 iflag=direct status=none |
 		cmp -n 65536 - <(tr '\0' '\7' < /dev/zero)
 	detach qctest
+	[ "$(bytes "$dir/top" "$(l1_table "$dir/top")" 65536)" = "$l1" ]
+	[ $(($(incompatible_bits "$dir/top") & 2)) = 2 ]
 }
 
-# A free cluster as the refcounts tell, which the L2 table uses: allocation must notice.
+refcounts_of() {
+	header_u64 "$1" "$(header_u64 "$1" 48)"
+}
+
+# Where cluster $2 has its data.
+host_of() {
+	echo $(($(header_u64 "$1" "$(l2_entry "$1" "$2")") & 0x00fffffffffffe00))
+}
+
+# Clusters of data that are free as the refcounts tell: nobody can know that they are not, and new data
+# go there. It is only these that suffer; tables, and what they say of old data, do not.
 wrong_refcount() {
-	local block
+	local n host safe=() tables
 
 	new_image
-	block=$(($(header_u64 "$dir/top" "$(header_u64 "$dir/top" 48)")))
 	# 16-bit refcounts from cluster 6 on: 0.
-	poke "$dir/top" $((block + 12)) 00000000000000000000
+	poke "$dir/top" $(($(refcounts_of "$dir/top") + 12)) 00000000000000000000
+	tables=$(bytes "$dir/top" "$(l1_table "$dir/top")" 65536)
+	tables+=$(bytes "$dir/top" "$(l2_entry "$dir/top" 0)" $((32 * 8)))
+	for ((n = 0; n < 32; n++)); do
+		host=$(host_of "$dir/top" $n)
+		[ $((host / 65536)) -ge 6 ] && [ $((host / 65536)) -lt 11 ] || safe+=($n)
+	done
+	[ ${#safe[@]} = 27 ]
 	attach qctest "$table"
 	dd if=/dev/urandom of=/dev/mapper/qctest bs=64k seek=64 count=16 oflag=direct status=none \
 		2> /dev/null || :
 	detach qctest
+	[ "$tables" = "$(bytes "$dir/top" "$(l1_table "$dir/top")" 65536
+		)$(bytes "$dir/top" "$(l2_entry "$dir/top" 0)" $((32 * 8)))" ]
+	sevens "$dir/top" "${safe[@]}"
+}
+
+# The same of the L1 and the L2 table: allocation must notice.
+wrong_refcount_of_tables() {
+	local l1 l2 tables at
+
+	new_image
+	l1=$(l1_table "$dir/top")
+	l2=$(l2_entry "$dir/top" 0)
+	for at in $l1 $l2; do
+		poke "$dir/top" $(($(refcounts_of "$dir/top") + at / 65536 * 2)) 0000
+	done
+	tables="$(bytes "$dir/top" "$l1" 65536) $(bytes "$dir/top" "$l2" $((32 * 8)))"
+	attach qctest "$table"
+	fails dd if=/dev/urandom of=/dev/mapper/qctest bs=64k seek=64 count=16 oflag=direct status=none
+	detach qctest
+	[ "$(bytes "$dir/top" "$l1" 65536) $(bytes "$dir/top" "$l2" $((32 * 8)))" = "$tables" ]
+	[ $(($(incompatible_bits "$dir/top") & 2)) = 2 ]
+	sevens "$dir/top" {0..31}
 }
 
 compressed_beyond_end() {
@@ -172,15 +231,32 @@ bad_headers() {
 	END
 }
 
-# A file that ends before its metadata does.
+# A file that ends before its metadata does: at the L1 table or before it cannot be attached, at the L2
+# table nothing can be read, and before the data only what is left. Nothing in it changes.
 truncated() {
-	new_image
-	truncate -s 196608 "$dir/top"
-	if dmsetup create qctest --table "$table" 2> /dev/null; then
-		dd if=/dev/mapper/qctest of=/dev/null bs=64k count=4 iflag=direct status=none \
-			2> /dev/null || :
-		detach qctest
-	fi
+	local clusters sum size data
+
+	for clusters in 1 2 3 4 5 12; do
+		new_image
+		size=$((clusters * 65536))
+		truncate -s $size "$dir/top"
+		sum=$(sha256sum < "$dir/top")
+		if [ $clusters -le 3 ]; then
+			fails dmsetup create qctest --table "$table"
+		else
+			data=$((clusters - 5))
+			attach qctest "$table"
+			[ $data -le 0 ] || dd if=/dev/mapper/qctest bs=64k count=$data iflag=direct \
+				status=none | cmp -n $((data * 65536)) - <(tr '\0' '\7' < /dev/zero)
+			fails dd if=/dev/mapper/qctest of=/dev/null bs=64k skip=$((data < 0 ? 0 : data)) \
+				count=1 iflag=direct status=none
+			detach qctest
+		fi
+		# But for the corrupt bit.
+		poke "$dir/top" 79 00
+		echo "# cut off after cluster $clusters: $(stat -c %s "$dir/top") bytes of $size"
+		[ "$(sha256sum < "$dir/top")" = "$sum" ]
+	done
 }
 
 # Random bytes over the metadata: any result but an oops or a hang (the VM watches for those).
@@ -211,7 +287,7 @@ exercise_good() {
 }
 
 echo "# seed $seed"
-plan 14
+plan 15
 fresh_dir tmpfs
 try "an L2 entry between clusters" bad_l2_entry 8000000000050200
 try "an L2 entry beyond the end" bad_l2_entry 800fffffffff0000
@@ -219,6 +295,7 @@ try "an L2 entry with reserved bits" bad_l2_entry be00000000050000
 try "an L1 entry beyond the end" bad_l1_entry
 try "a mapping onto metadata" mapped_onto_metadata
 try "clusters in use with refcount 0" wrong_refcount
+try "tables in use with refcount 0" wrong_refcount_of_tables
 try "compressed data beyond the end" compressed_beyond_end
 try "compressed data that is noise" compressed_noise
 try "a dirty image is refused for writing" dirty
