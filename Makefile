@@ -94,7 +94,8 @@ fuzz-user: deps fuzzers
 	tests/fuzz/run-user --runs $(RUNS)
 
 fuzz-kernel: deps fuzzers module-debug
-	tools/vm --kernel debug --timeout 14400 -- tests/fuzz/kernel.sh $(FIRST) $(COUNT)
+	tools/vm --kernel debug --leaks --timeout 14400 -- \
+		tests/fuzz/kernel.sh $(FIRST) $(COUNT)
 
 deps:
 	tools/install-deps

@@ -53,6 +53,7 @@
 #define MAX_IO		(64U << 10)
 #define MAX_DISCARD	(8ULL << 20)
 #define MAX_GROWTH	(64ULL << 20)
+#define MAX_MEMORY	(128ULL << 20)	/* files on tmpfs that grow are memory, too */
 #define MAX_FAILURES	10
 
 struct seed {
@@ -77,6 +78,7 @@ struct test {
 	const char *paths[MAX_LAYERS];
 	unsigned int nr_layers;
 	u64 bytes;				/* size of the device */
+	u64 before_kib;				/* available memory before it is attached */
 	int fd;
 };
 
@@ -91,6 +93,8 @@ static struct {
 
 static struct {
 	u64 attached, refused, right, errors, any, writes, failed_writes, undamaged;
+	u64 most_kib;					/* of memory */
+	u64 back_right, back_old, back_shared, back_errors;	/* sectors */
 	struct {
 		char text[120];
 		u64 count;
@@ -170,7 +174,7 @@ static void failed(const struct test *t, const char *fmt, ...)
 	fflush(stdout);
 }
 
-/* ---- the kernel's log ---- */
+/* ---- what is seen of the kernel ---- */
 
 static int kernel_log = -1;
 
@@ -196,6 +200,31 @@ static void check_kernel_log(const struct test *t)
 	/* EPIPE: more was said than the log holds. */
 	if (errno != EAGAIN)
 		failed(t, "the kernel's log: %s", strerror(errno));
+}
+
+static u64 available_kib(void)
+{
+	FILE *f = fopen("/proc/meminfo", "r");
+	char line[128];
+	u64 kib = 0;
+
+	while (f && fgets(line, sizeof(line), f))
+		if (sscanf(line, "MemAvailable: %llu", &kib) == 1)
+			break;
+	if (f)
+		fclose(f);
+	return kib;
+}
+
+/* While the image is attached: what there is less of than before. */
+static void check_memory(const struct test *t)
+{
+	u64 kib = available_kib(), less = kib < t->before_kib ? t->before_kib - kib : 0;
+
+	if (less > sum.most_kib)
+		sum.most_kib = less;
+	if (less << 10 > MAX_MEMORY)
+		failed(t, "it takes %llu MiB of memory to %s", less >> 10, now->stage);
 }
 
 /* ---- seeds ---- */
@@ -440,6 +469,7 @@ struct writer {
 	const struct test *t;
 	struct fuzz_rng rng;
 	u8 *model;			/* NULL: not known */
+	bool alone;			/* nobody else writes */
 	u64 done, errors;
 };
 
@@ -449,6 +479,61 @@ static void change_model(u8 *model, u64 pos, u64 len, const u8 *bytes)
 		memcpy(model + pos, bytes, len);
 	else if (model)
 		memset(model + pos, 0, len);
+}
+
+/* May sector @i of what was written be @got?  It may be that of a cluster in the same place. */
+static bool shares_cluster(const struct test *t, const u8 *buf, u64 len, u64 i, const u8 *got)
+{
+	u64 step = t->undamaged || t->layers[0].raw ? len : 1ULL << t->layers[0].cluster_bits;
+
+	for (u64 at = i % step; at < len; at += step)
+		if (!memcmp(buf + at, got, 512))
+			return true;
+	return false;
+}
+
+/*
+ * What was written is there, or is not to be had since a bad entry is in the way; nothing else.
+ * Two clusters of a damaged image may be one below.  @before: a discard, which leaves old bytes
+ * or zeroes.
+ */
+static void read_back(const struct test *t, u64 pos, u64 len, const u8 *buf, const u8 *before)
+{
+	static u8 got[MAX_IO] __attribute__((aligned(4096)));
+	static const u8 zeroes[512];
+	bool whole = pread(t->fd, got, len, pos) == (ssize_t)len;
+
+	if (!whole && (t->undamaged || errno != EIO))
+		failed(t, "reading back %llu bytes at %llu: %s", len, pos, strerror(errno));
+	for (u64 i = 0; i < len; i += 512) {
+		if (!whole && pread(t->fd, got + i, 512, pos + i) != 512) {
+			sum.back_errors++;
+		} else if (!memcmp(got + i, buf ? buf + i : zeroes, 512)) {
+			sum.back_right++;
+		} else if (before && !memcmp(got + i, before + i, 512)) {
+			sum.back_old++;
+		} else if (buf && shares_cluster(t, buf, len, i, got + i)) {
+			sum.back_shared++;
+		} else {
+			failed(t, "reading back [%llu, +%llu) after a %s: other bytes at %llu", pos,
+			       len, buf ? "write" : before ? "discard" : "zeroing", pos + i);
+			return;
+		}
+	}
+}
+
+/* A discard of @range, of which the first bytes are judged. */
+static int discard(struct writer *w, u64 *range)
+{
+	static u8 before[MAX_IO] __attribute__((aligned(4096)));
+	u64 len = range[1] < MAX_IO ? range[1] : MAX_IO;
+	bool known = w->alone && pread(w->t->fd, before, len, range[0]) == (ssize_t)len;
+
+	if (ioctl(w->t->fd, BLKDISCARD, range))
+		return -1;
+	if (known)
+		read_back(w->t, range[0], len, NULL, before);
+	return 0;
 }
 
 static void one_change(struct writer *w, u8 *buf)
@@ -469,7 +554,7 @@ static void one_change(struct writer *w, u8 *buf)
 	case 1:
 		/* What it leaves is not defined, so not where a model is kept. */
 		if (!w->model)
-			r = ioctl(t->fd, BLKDISCARD, range);
+			r = discard(w, range);
 		break;
 	case 2:
 	case 3:
@@ -477,6 +562,8 @@ static void one_change(struct writer *w, u8 *buf)
 		r = ioctl(t->fd, BLKZEROOUT, range);
 		if (!r)
 			change_model(w->model, pos, len, NULL);
+		if (!r && w->alone)
+			read_back(t, pos, len, NULL, NULL);
 		break;
 	case 4:
 		r = fsync(t->fd);
@@ -490,6 +577,8 @@ static void one_change(struct writer *w, u8 *buf)
 		r = pwrite(t->fd, buf, len, pos) == (ssize_t)len ? 0 : -1;
 		if (!r)
 			change_model(w->model, pos, len, buf);
+		if (!r && w->alone)
+			read_back(t, pos, len, buf, NULL);
 	}
 	w->done++;
 	w->errors += r < 0;
@@ -568,6 +657,7 @@ static void use(struct test *t)
 
 	stage("read");
 	read_all_over(t);
+	check_memory(t);
 	stage("status");
 	check_status(t);
 	if (t->undamaged && !t->read_only) {
@@ -576,14 +666,16 @@ static void use(struct test *t)
 	}
 	stage("write");
 	if (!t->read_only) {
-		if (!w.model && t->number % 4 == 0)
-			write_from_two(t, &w);
-		else
+		w.alone = w.model || t->number % 4;
+		if (w.alone)
 			write_all_over(&w);
+		else
+			write_from_two(t, &w);
 		sum.writes += w.done;
 		sum.failed_writes += w.errors;
 		if (fsync(t->fd) && t->undamaged)
 			failed(t, "flush: %s", strerror(errno));
+		check_memory(t);
 	}
 	stage("message");
 	if (t->number % 2)
@@ -687,6 +779,7 @@ static void run(u64 number)
 
 		fuzz_place_write(&here, save, &image);
 	}
+	t.before_kib = available_kib();
 	stage("attach");
 	if (qc_dm_create(NAME, t.bytes / 512, table, t.read_only, &err)) {
 		sum.refused++;
@@ -718,20 +811,6 @@ static void run(u64 number)
 
 /* ---- the frame ---- */
 
-static u64 available_kib(void)
-{
-	FILE *f = fopen("/proc/meminfo", "r");
-	char line[128];
-	u64 kib = 0;
-
-	while (f && fgets(line, sizeof(line), f))
-		if (sscanf(line, "MemAvailable: %llu", &kib) == 1)
-			break;
-	if (f)
-		fclose(f);
-	return kib;
-}
-
 static void report(u64 count, u64 warm_kib)
 {
 	printf("# %llu images: %llu attached, %llu refused; %llu were not damaged\n", count,
@@ -740,14 +819,16 @@ static void report(u64 count, u64 warm_kib)
 	       sum.right, sum.errors, sum.any);
 	printf("# writes, discards, flushes: %llu, of which %llu failed\n", sum.writes,
 	       sum.failed_writes);
+	printf("# sectors read back: %llu right, %llu not discarded, %llu shared, %llu failed\n",
+	       sum.back_right, sum.back_old, sum.back_shared, sum.back_errors);
 	for (unsigned int i = 0; i < ARRAY_SIZE(sum.reasons) && sum.reasons[i].count; i++)
 		printf("# refused %llu times: %s\n", sum.reasons[i].count, sum.reasons[i].text);
 	printf("# seconds:");
 	for (unsigned int i = 0; i < ARRAY_SIZE(sum.stages) && sum.stages[i].name; i++)
 		printf("%s %s %.1f", i ? "," : "", sum.stages[i].name,
 		       sum.stages[i].ms / 1000.0);
-	printf("\n# memory available: %lld MiB less than at the start\n",
-	       ((long long)warm_kib - (long long)available_kib()) / 1024);
+	printf("\n# memory: %lld MiB less than at the start; for one image up to %llu MiB\n",
+	       ((long long)warm_kib - (long long)available_kib()) / 1024, sum.most_kib >> 10);
 }
 
 static int work(u64 first, u64 count)
