@@ -28,10 +28,11 @@ files() {
 	chain --cluster 65536 --depth 2 --size 16777216 "$dir/t"
 }
 
-# Random I/O; what it says is in $scratch/last, too.
+# Random I/O, on all of qctest or on $device; what it says is in $scratch/last, too.
+device=/dev/mapper/qctest
 load() {
 	random_io --seed "$seed" --model "$model" --out "$model.new" --timeout 200 --ops $ops \
-		--cluster "$CLUSTER" "$@" /dev/mapper/qctest | tee "$scratch/last"
+		--cluster "$CLUSTER" "$@" $device | tee "$scratch/last"
 	return "${PIPESTATUS[0]}"
 }
 
@@ -45,6 +46,8 @@ judged() {
 # Frozen again and again while there is I/O: it waits, reads go on, and the status can be seen.
 # Not with what holds the lock of the device's node while it waits, as fallocate() does: dd wants it.
 frozen() {
+	local freezes=0
+
 	mounted "$1"
 	files
 	attach qctest "$TABLE"
@@ -53,9 +56,12 @@ frozen() {
 		fsfreeze -f "$dir"
 		mode_is rw
 		timeout 60 dd if=/dev/mapper/qctest of=/dev/null bs=4k count=1 iflag=direct status=none
+		! kill -0 $! 2> /dev/null || freezes=$((freezes + 1))
 		fsfreeze -u "$dir"
 	done
 	wait $!
+	echo "# frozen $freezes times under load"
+	[ $freezes -gt 0 ]
 	judged
 	clean "$TOP"
 }
@@ -82,6 +88,46 @@ fs_dies() {
 	exercise "$TABLE" "$TOP" "$scratch/after" --ops 20
 }
 
+# clusters_of IMAGE: of each cluster that has a host cluster for itself, guest and host offset. Holes of
+# the file cut clusters in pieces.
+clusters_of() {
+	qemu-img map -f qcow2 --output=json "$1" | jq -r --argjson size "$CLUSTER" '
+		.[] | select(.depth == 0 and .data and has("offset")) | (.start % $size) as $in |
+		range(-$in; .length; $size) as $at | "\(.start + $at) \(.offset + $at)"' | uniq
+}
+
+# reads_right GUEST: one cluster of $model.
+reads_right() {
+	dd if=/dev/mapper/qctest of="$scratch/got" bs="$CLUSTER" skip=$(($1 / CLUSTER)) count=1 \
+		iflag=direct status=none
+	cmp -i 0:"$1" -n "$CLUSTER" "$scratch/got" "$model"
+}
+
+reads_nothing() {
+	fails dd if=/dev/mapper/qctest of="$scratch/got" bs="$CLUSTER" skip=$(($1 / CLUSTER)) \
+		count=1 iflag=direct status=none
+	dd if=/dev/mapper/qctest of="$scratch/got" bs="$CLUSTER" skip=$(($1 / CLUSTER)) \
+		count=1 iflag=direct status=none 2>&1 | grep -q "Input/output error"
+}
+
+# Cut off at byte $1, which clusters are served and which are not: those above.
+served_below() {
+	local guest host right=0 lost=0
+
+	clusters_of "$scratch/kept" > "$scratch/clusters"
+	while read -r guest host; do
+		if [ "$host" -lt "$1" ]; then
+			reads_right "$guest"
+			right=$((right + 1))
+		else
+			reads_nothing "$guest"
+			lost=$((lost + 1))
+		fi
+	done < "$scratch/clusters"
+	echo "# cut off at $1: $right clusters are served, $lost give errors"
+	[ $right -gt 0 ] && [ $lost -gt 0 ]
+}
+
 # Cut off below: what lay in the rest of the file is served, what is lost gives errors, not zeroes,
 # and nobody makes the file as long again.
 cut_off() {
@@ -90,8 +136,15 @@ cut_off() {
 	mounted "$1"
 	files
 	cp "$TOP" "$scratch/kept"
+	size=$(($(stat -c %s "$TOP") / 2 / CLUSTER * CLUSTER))
 	attach qctest "$TABLE"
-	size=$(($(stat -c %s "$TOP") / 2))
+	truncate -s $size "$TOP"
+	dmsetup message qctest 0 drop_caches
+	served_below $size
+	mode_is rw
+	timeout 60 dmsetup remove qctest
+	cp "$scratch/kept" "$TOP"
+	attach qctest "$TABLE"
 	# The last compare has to fail, with an error and not with other content.
 	fails load --hurt "truncate -s $size $TOP && dmsetup message qctest 0 drop_caches" \
 		--may-fail read --may-fail write --may-fail flush
@@ -135,11 +188,16 @@ full_waits() {
 	clean "$TOP"
 }
 
-# While writes wait for space everything fails, for a while: they get the error, or go on waiting.
+# While writes wait for space everything fails, for a while: they get the error, or go on waiting. What
+# was flushed before is there afterwards: the last MiB, which the load does not touch.
 full_and_failing() {
-	local heal
+	local heal status=0 last=$((31 * MIB))
 
 	full ''
+	dd if=/dev/urandom of="$scratch/known" bs=$MIB count=1 iflag=fullblock status=none
+	dd if="$scratch/known" of=/dev/mapper/qctest bs=$MIB seek=31 oflag=direct conv=fsync status=none
+	dmsetup create qcpart --table "0 $((last / 512)) linear /dev/mapper/qctest 0"
+	device=/dev/mapper/qcpart
 	load --may-fail read --may-fail write --may-fail flush &
 	wait_for 60 mode_is out-of-space
 	fail_at bad-small 0 $((64 * MIB)) error
@@ -150,11 +208,16 @@ full_and_failing() {
 	eval "${heal/suspend/suspend --nolockfs}"
 	rm -f "$dir/other" || :
 	dmsetup message qctest 0 extended
-	wait $! || :
+	wait $! || status=$?
+	# 2: its last compare cannot read. Wrong content is something else, and so is no end.
+	[ $status = 0 ] || { [ $status = 2 ] && ! grep -q "not done after" "$scratch/last"; }
+	timeout 60 dmsetup remove qcpart
 	timeout 60 dmsetup remove qctest
 	umount "$dir"
 	mount "$small" "$dir"
 	sound "$TOP"
+	flatten "$TOP" "$scratch/after"
+	cmp -i $last:0 "$scratch/after" "$scratch/known"
 }
 
 echo "# seed $seed"
