@@ -277,6 +277,7 @@ static bool wait_for_space(struct qc_io *io, struct qc_target *target, struct bi
 	spin_lock_irqsave(&target->lock, flags);
 	wait = !target->suspending;
 	if (wait) {
+		target->nr_waited += !io->waited;
 		io->waited = true;
 		bio_list_add(&target->waiting, bio);
 		/* Under the lock: without it, a suspend may end the bio and free the target. */
@@ -289,22 +290,31 @@ static bool wait_for_space(struct qc_io *io, struct qc_target *target, struct bi
 	return wait;
 }
 
-/* A write that had waited went through. */
-static void space_found(struct qc_target *target)
+/*
+ * A write ends that may have waited.  When it went through there is space, and when it was the last
+ * one nobody waits any more, whatever became of it.  Process context.
+ */
+static void end_wait(struct qc_io *io, struct qc_target *target, int error)
 {
 	unsigned long flags;
 	bool was;
 
+	if (!io->waited)
+		return;
 	spin_lock_irqsave(&target->lock, flags);
 	was = target->out_of_space;
-	target->out_of_space = false;
+	target->nr_waited--;
+	if (!error || !target->nr_waited)
+		target->out_of_space = false;
+	was &= !target->out_of_space;
 	spin_unlock_irqrestore(&target->lock, flags);
 	if (was)
 		dm_table_event(target->ti->table);
 }
 
-static void end_without_space(struct qc_target *target, struct bio *bio)
+static void end_without_space(struct qc_io *io, struct qc_target *target, struct bio *bio)
 {
+	end_wait(io, target, -ENOSPC);
 	bio->bi_status = dm_noflush_suspending(target->ti) ? BLK_STS_DM_REQUEUE : BLK_STS_NOSPC;
 	bio_endio(bio);
 }
@@ -318,11 +328,10 @@ static void slow_work(struct work_struct *work)
 
 	if (error == -ENOSPC) {
 		if (!wait_for_space(io, target, bio))
-			end_without_space(target, bio);
+			end_without_space(io, target, bio);
 		return;
 	}
-	if (!error && io->waited)
-		space_found(target);
+	end_wait(io, target, error);
 	if (error && READ_ONCE(target->chain.top->corrupt) && !xchg(&target->corrupt_told, true))
 		queue_work(target->wq, &target->event);
 	bio->bi_status = errno_to_blk_status(error);
@@ -374,7 +383,7 @@ void qc_io_stop_waiting(struct qc_target *target)
 	cancel_delayed_work_sync(&target->retry);
 	take_waiting(target, &bios);
 	while ((bio = bio_list_pop(&bios)))
-		end_without_space(target, bio);
+		end_without_space(dm_per_bio_data(bio, sizeof(struct qc_io)), target, bio);
 }
 
 void qc_io_start(struct qc_target *target)

@@ -34,6 +34,7 @@ struct qc_target {
 	/* Writes that wait for space, see io.c. */
 	spinlock_t lock;
 	struct bio_list waiting;
+	unsigned int nr_waited;		/* those that are tried again included */
 	bool out_of_space;
 	bool suspending;		/* do not wait any longer */
 	bool corrupt_told;		/* an event was raised */

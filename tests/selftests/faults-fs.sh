@@ -211,6 +211,8 @@ full_and_failing() {
 	wait $! || status=$?
 	# 2: its last compare cannot read. Wrong content is something else, and so is no end.
 	[ $status = 0 ] || { [ $status = 2 ] && ! grep -q "not done after" "$scratch/last"; }
+	# Nobody waits any more, also when what had waited failed in the end.
+	mode_is rw
 	timeout 60 dmsetup remove qcpart
 	timeout 60 dmsetup remove qctest
 	umount "$dir"
