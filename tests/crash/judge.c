@@ -118,6 +118,18 @@ static bool read_image(const char *from, const char *to, const char *snapshot, F
 	return !status || fail(out, "qemu-img convert", status);
 }
 
+/* qemu-img check is content with an image that is marked as corrupt. */
+static bool marked_corrupt(const char *name)
+{
+	uint8_t header[80] = { 0 };
+	FILE *file = fopen(name, "r");
+
+	if (!file || fread(header, 1, sizeof(header), file) != sizeof(header))
+		err(1, "%s", name);
+	fclose(file);
+	return header[7] >= 3 && header[79] & 2;
+}
+
 static bool consistent(struct judge *judge, const char *name, FILE *out)
 {
 	int status = shell("qemu-img check -f qcow2 %s", name);
@@ -127,6 +139,10 @@ static bool consistent(struct judge *judge, const char *name, FILE *out)
 
 	if (status && status != LEAKS_ONLY)
 		return fail(out, "qemu-img check", status);
+	if (marked_corrupt(name)) {
+		fprintf(out, "%s is marked as corrupt\n", name);
+		return false;
+	}
 	file = fopen(OUTPUT, "r");
 	while (file && !leaks && fgets(line, sizeof(line), file))
 		if (strstr(line, " leaked clusters"))

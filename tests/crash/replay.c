@@ -7,6 +7,9 @@
  * covers, and FUA writes, are kept in any case. Discarded sectors hold noise, as nothing says
  * that they read as zeroes.
  *
+ * --barriers judges, besides the points of --points, all cuts after flushes and FUA writes and
+ * around writes of headers, with everything kept.
+ *
  * --lying N makes the disk one that lies: what the last N flushes covered may be lost, too.
  * --lose drops of each flush the newest data that it covers. Both are there to show that the
  * judge sees it.
@@ -55,13 +58,14 @@ static struct {
 	uint64_t points, only;
 	uint64_t repair_every, lying;
 	uint64_t whole;			/* sectors that are written together, or not */
-	bool lose;
+	bool lose, barriers;
 } opt = { .seed = 1, .points = 100, .only = ALL_POINTS, .repair_every = 10, .whole = 1 };
 
 static struct judge judge = { .qchain = "qchain" };
 static struct log log_;
 static size_t *flushes, nr_flushes;	/* indices in the log */
 static size_t *turns, nr_turns;		/* of writes to an image's first sector, and of notes */
+static uint64_t nr_points, nr_barriers;	/* of all points, so many are at barriers */
 static bool *lost;			/* --lose: entries that the disk dropped */
 
 static uint8_t *disk, *stable;
@@ -99,7 +103,7 @@ static bool is_header(const struct log_entry *entry)
 static size_t *find_barriers(size_t *count)
 {
 	size_t *barriers = calloc(2 * log_.count + 1, sizeof(*barriers));
-	size_t i;
+	size_t i, cut;
 
 	if (!barriers)
 		err(1, "no memory");
@@ -108,10 +112,12 @@ static size_t *find_barriers(size_t *count)
 		const struct log_entry *entry = &log_.entries[i];
 		bool header = is_header(entry);
 
-		if (header)
+		if (header && (!*count || barriers[*count - 1] != i))
 			barriers[(*count)++] = i;
-		if (header || entry->flush || entry->fua)
-			barriers[(*count)++] = after_marks(i + 1);
+		cut = after_marks(i + 1);
+		if ((header || entry->flush || entry->fua) &&
+		    (!*count || barriers[*count - 1] != cut))
+			barriers[(*count)++] = cut;
 	}
 	return barriers;
 }
@@ -148,28 +154,32 @@ static enum point_kind choose_kind(uint64_t *state)
 	return dice < kind_share[POINT_SUBSET] ? POINT_SUBSET : POINT_TORN;
 }
 
+/* Those at barriers come first: all of them, or some that lie evenly. */
 static struct point *choose_points(uint64_t *state)
 {
-	struct point *points = calloc(opt.points, sizeof(*points));
-	size_t nr_barriers, n, at_barriers = opt.points * kind_share[POINT_FLUSH] / 100;
-	size_t *barriers = find_barriers(&nr_barriers);
+	size_t found, n;
+	size_t *barriers = find_barriers(&found);
+	struct point *points;
 
+	nr_barriers = opt.barriers ? found : opt.points * kind_share[POINT_FLUSH] / 100;
+	if (nr_barriers > found)
+		nr_barriers = found;
+	nr_points = opt.points + (opt.barriers ? nr_barriers : 0);
+	points = calloc(nr_points, sizeof(*points));
 	if (!points)
 		err(1, "no memory");
-	if (at_barriers > nr_barriers)
-		at_barriers = nr_barriers;
-	for (n = 0; n < opt.points; n++) {
+	for (n = 0; n < nr_points; n++) {
 		points[n].number = n;
-		if (n < at_barriers) {
+		if (n < nr_barriers) {
 			points[n].kind = POINT_FLUSH;
-			points[n].cut = barriers[n * nr_barriers / at_barriers];
+			points[n].cut = barriers[n * found / nr_barriers];
 		} else {
 			points[n].kind = choose_kind(state);
 			points[n].cut = choose_cut(state, &points[n].kind);
 		}
 	}
 	free(barriers);
-	qsort(points, opt.points, sizeof(*points), compare_cuts);
+	qsort(points, nr_points, sizeof(*points), compare_cuts);
 	return points;
 }
 
@@ -347,7 +357,7 @@ static unsigned int replay(const struct point *points, struct rule *rule)
 	unsigned int failed = 0;
 	uint64_t n, judged = 0;
 
-	for (n = 0; n < opt.points; n++) {
+	for (n = 0; n < nr_points; n++) {
 		uint64_t state = sector_mix(opt.seed, points[n].number);
 		char *why = NULL;
 		size_t size;
@@ -402,6 +412,7 @@ static void parse(int argc, char **argv)
 		{ "lying", .number = &opt.lying },
 		{ "whole", .number = &opt.whole },
 		{ "lose", .flag = &opt.lose },
+		{ "barriers", .flag = &opt.barriers },
 		{ "layers", .string = &opt.layers },
 		{ "slice", .number = &judge.slice },
 		{ "inner", .string = &judge.inner },
@@ -468,8 +479,10 @@ int main(int argc, char **argv)
 		choose_lost();
 	points = choose_points(&state);
 	failed = replay(points, rule);
-	printf("# %" PRIu64 " points in %zu entries, %zu flushes: %u failed\n",
-	       opt.only == ALL_POINTS ? opt.points : 1, log_.count, nr_flushes, failed);
+	printf("# %" PRIu64 " of %" PRIu64 " points at barriers, in %zu entries, %zu flushes\n",
+	       nr_barriers, nr_points, log_.count, nr_flushes);
+	printf("# %" PRIu64 " points judged: %u failed\n",
+	       opt.only == ALL_POINTS ? nr_points : 1, failed);
 	printf("# %u with leaks, at most %" PRIu64 " clusters; %u repaired\n",
 	       judge.leaking, judge.max_leaks, judge.repaired);
 	rule_free(rule);

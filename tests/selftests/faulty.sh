@@ -63,6 +63,7 @@ mode_is() {
 sound() {
 	local status=0
 
+	not_marked "$1" || return
 	qemu-img check -q -f qcow2 "$1" > "$scratch/log" 2>&1 || status=$?
 	[ $status != 0 ] || return 0
 	[ $status != 3 ] || { echo "# leaked clusters: $(grep -c Leaked "$scratch/log")"; return 0; }
