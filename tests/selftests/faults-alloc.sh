@@ -6,16 +6,19 @@
 # (nth_alloc.c); under random I/O they fail as chance has it. What fails gives an error to whom it
 # concerns, and afterwards everything goes on.
 #
-# QCHAIN_LONG=1 does ten times as many operations, on more kinds of layers.
+# QCHAIN_LONG=1 does ten times as many operations, on more kinds of layers; the short form lets the
+# first few allocations of an ioctl fail, and each twentieth of the others.
 
 . "$(dirname "$0")/lib.sh"
 . "$(dirname "$0")/chain.sh"
 . "$(dirname "$0")/faulty.sh"
 
 debugfs=/sys/kernel/debug
-ops=30
-places=(disk ext4)
-[ -z "${QCHAIN_LONG:-}" ] || { ops=300 places=(disk ext4 xfs tmpfs); }
+# More than ever fail: what is left of them tells how many did.
+many=1000000000
+ops=30 step=20
+calls=(disk) places=(ext4)
+[ -z "${QCHAIN_LONG:-}" ] || { ops=300 step=1 calls=(ext4 disk) places=(disk ext4 xfs tmpfs); }
 
 # Only allocations with the module's text among the callers fail; user space's never.
 set_up() {
@@ -27,7 +30,6 @@ set_up() {
 	printf %u $((start + size)) > "$attr/require-end"
 	echo 32 > "$attr/stacktrace-depth"
 	echo 0 > "$attr/verbose"
-	echo -1 > "$attr/times"
 	[ ! -e "$attr/ignore-gfp-wait" ] || echo 0 > "$attr/ignore-gfp-wait"
 	[ ! -e "$attr/min-order" ] || echo 0 > "$attr/min-order"
 }
@@ -50,7 +52,7 @@ shaken() {
 		--may-fail read --may-fail write --may-fail flush \
 		--hurt "dmsetup message qctest 0 drop_caches; $hurt" --heal "$heal" \
 		/dev/mapper/qctest
-	mode_is rw
+	mode_is rw || { dmsetup status qctest; return 1; }
 	detach qctest
 	unmarked "$TOP"
 	sound "$TOP"
@@ -77,10 +79,16 @@ chain_on() {
 
 # shaken_by KIND PERCENT PLACE
 shaken_by() {
+	local failed
+
 	chain_on "$3"
 	hurt=$(probability "$1" "$2")
 	heal=$(probability "$1" 0)
+	echo $many > "$debugfs/$1/times"
 	shaken
+	failed=$((many - $(cat "$debugfs/$1/times")))
+	echo "# $1: $failed times"
+	[ $failed -gt 0 ]
 }
 
 requests_fail() {
@@ -91,7 +99,9 @@ requests_fail() {
 
 every_call() {
 	chain_on "$1"
-	nth_alloc $((BYTES / 512)) "${TABLE#* * * }"
+	echo -1 > $debugfs/failslab/times
+	echo -1 > $debugfs/fail_page_alloc/times
+	nth_alloc $((BYTES / 512)) "${TABLE#* * * } 2 writable 1" $step $((1 + seed % step))
 	sound "$TOP"
 }
 
@@ -100,20 +110,20 @@ mountpoint -q $debugfs || mount -t debugfs none $debugfs
 	skip_all "the kernel cannot fail chosen allocations (tools/vm --kernel debug can)"
 
 echo "# seed $seed"
-plan $((3 + 2 * ${#places[@]}))
+plan $((1 + ${#calls[@]} + 2 * ${#places[@]}))
 for kind in failslab fail_page_alloc; do
 	set_up $kind
 done
 echo 0 > $debugfs/fail_make_request/verbose
-echo -1 > $debugfs/fail_make_request/times
 
-place disk
-place ext4
-try "every allocation of every ioctl fails, with a file" every_call ext4
-try "every allocation of every ioctl fails, with a disk" every_call disk
+for p in "${calls[@]}"; do
+	place "$p"
+	try "allocations of every ioctl fail, on $p" every_call "$p"
+done
 for p in "${places[@]}"; do
 	place "$p"
 	try "small allocations fail under random I/O, on $p" shaken_by failslab 10 "$p"
 	try "pages are not got under random I/O, on $p" shaken_by fail_page_alloc 10 "$p"
 done
+place disk
 try "requests fail under random I/O" requests_fail
