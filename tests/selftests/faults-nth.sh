@@ -48,12 +48,12 @@ prepare large 4M cluster_size=65536
 prepare small 4M cluster_size=512,refcount_bits=64
 prepare v2 4M cluster_size=4096,compat=0.10
 
-try "one write fails, clusters of 64 KiB" nth large 65536 5
-try "one write fails in part" nth large 65536 5 --torn
-try "writes fail from one moment on" nth large 65536 5 --from --torn
+try "one write fails, clusters of 64 KiB" nth large 65536 3
+try "one write fails in part" nth large 65536 2 --torn
+try "writes fail from one moment on" nth large 65536 2 --from --torn
 try "one write fails, clusters of 512 bytes and a refcount table that grows" \
-	nth small 512 8 --torn
-try "writes fail from one moment on, clusters of 512 bytes" nth small 512 5 --from
-try "one write fails, version 2" nth v2 4096 5 --torn
-try "one read fails" nth large 65536 4 --reads
-try "reads fail from one moment on" nth small 512 3 --reads --from
+	nth small 512 5 --torn
+try "writes fail from one moment on, clusters of 512 bytes" nth small 512 3 --from
+try "one write fails, version 2" nth v2 4096 2 --torn
+try "one read fails" nth large 65536 2 --reads
+try "reads fail from one moment on" nth small 512 2 --reads --from

@@ -21,6 +21,7 @@
 #define LOCK_BYTES 100		/* where QEMU's locks on an image begin */
 #define LOCK_BYTES_END 300
 #define MEASURED 4
+#define MANY 10			/* rounds, of which some must have been in time */
 
 static const char *name;
 static char **images;
@@ -151,14 +152,21 @@ static void use_device(struct slots *slots, uint64_t *rng)
 	close(fd);
 }
 
-static void attach_killed(uint64_t longest, uint64_t *rng, unsigned int *killed)
+/* False: there is no device now. */
+static bool attach_killed(uint64_t longest, uint64_t *rng, unsigned int *killed)
 {
 	struct dm_info info;
 
 	*killed += run_killed("attach", longest, rng);
 	info = ask_device();
+	if (!(slot_random(rng) % 3)) {
+		/* Whatever there is of it goes away. */
+		run("detach", info.exists ? 0 : 1);
+		return false;
+	}
 	/* It was through, but for its end: then the device is there and stays. */
 	run("attach", info.exists && info.live_table && !info.suspended ? 1 : 0);
+	return true;
 }
 
 static void detach_killed(uint64_t longest, uint64_t *rng, unsigned int *killed)
@@ -216,9 +224,10 @@ int main(int argc, char **argv)
 
 	for (round_number = 1; round_number <= rounds; round_number++) {
 		if (round_number % 2) {
-			attach_killed(attach + attach / 4, &rng, &killed_attach);
-			use_device(&slots, &rng);
-			run("detach", 0);
+			if (attach_killed(attach + attach / 4, &rng, &killed_attach)) {
+				use_device(&slots, &rng);
+				run("detach", 0);
+			}
 		} else {
 			run("attach", 0);
 			use_device(&slots, &rng);
@@ -228,5 +237,7 @@ int main(int argc, char **argv)
 	}
 	printf("# %u rounds: %u times attach and %u times detach were killed before their end\n",
 	       rounds, killed_attach, killed_detach);
+	if (rounds >= MANY && (!killed_attach || !killed_detach))
+		fail("that tried nothing");
 	return 0;
 }
