@@ -97,7 +97,7 @@ snapshots() {
 	mkdir sub
 	cd sub
 	exits 0 "" qchain snapshot vm1 ../c.qcow2 --node-name node-C
-	exits 0 "" qchain snapshot node-C d.qcow2 --node-name node-D
+	exits 0 "" qchain snapshot node-C d.qcow2 --node-name node-D --wait
 	cd ..
 	qemu-img create -q -f qcow2 -u -b sub/d.qcow2 -F qcow2 e.qcow2 16M
 	exits 0 "" qchain snapshot vm1 e.qcow2 --existing --format qcow2

@@ -9,6 +9,7 @@ enum {
 	SNAPSHOT_NODE_NAME,
 	SNAPSHOT_EXISTING,
 	SNAPSHOT_FORMAT,
+	SNAPSHOT_WAIT,
 	SNAPSHOT_SOCKET,
 };
 
@@ -16,6 +17,8 @@ static const struct cli_option options[] = {
 	[SNAPSHOT_NODE_NAME] = { "node-name", 'n', CLI_ARGUMENT, "NODE", "of the new layer" },
 	[SNAPSHOT_EXISTING] = { "existing", 0, CLI_FLAG, NULL, "FILE is an image already" },
 	[SNAPSHOT_FORMAT] = { "format", 'f', CLI_ARGUMENT, "FORMAT", "of FILE; qcow2" },
+	/* It is done when the daemon answers; stream and commit have the option, too. */
+	[SNAPSHOT_WAIT] = { "wait", 'w', CLI_FLAG, NULL, "until it is done; it always is" },
 	[SNAPSHOT_SOCKET] = { "socket", 's', CLI_ARGUMENT, "PATH", "of the daemon" },
 	{ 0 }
 };
