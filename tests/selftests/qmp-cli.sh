@@ -25,11 +25,15 @@ launch_vm1() {
 }
 
 # a.qcow2 in an empty directory.
-start_vm1() {
+make_vm1() {
 	fresh_dir tmpfs
 	cd "$dir"
 	qemu-img create -q -f qcow2 a.qcow2 16M
 	qemu-io -c "write -P 1 0 8M" a.qcow2 > /dev/null
+}
+
+start_vm1() {
+	make_vm1
 	launch_vm1
 }
 
@@ -38,12 +42,16 @@ fill() {
 }
 
 # a <- b <- c, with data in each.
-start_chain() {
-	start_vm1
+grow_chain() {
 	qchain snapshot vm1 b.qcow2 --node-name node-B
 	fill 2 2M 2M
 	qchain snapshot vm1 c.qcow2 --node-name node-C
 	fill 3 4M 2M
+}
+
+start_chain() {
+	start_vm1
+	grow_chain
 }
 
 # The layers are these, the data is all there, and QEMU finds nothing wrong.
@@ -118,7 +126,7 @@ trees() {
 	start_chain
 	exits 0 "" qchain tree vm1
 	[ "$(wc -l < "$scratch/out")" = 4 ]
-	head -n 1 "$scratch/out" | grep -Fx "vm1  rw  16 MiB"
+	head -n 1 "$scratch/out" | grep -Fx "vm1  rw  16 MiB, device disk1"
 	grep -Eq " $dir/c.qcow2  qcow2 rw  16 MiB, .* on disk, clusters of 64 KiB  node-C$" \
 		"$scratch/out"
 	grep -Eq " $dir/a.qcow2  qcow2 ro  16 MiB, .* on disk, clusters of 64 KiB  node-A$" \
@@ -140,12 +148,78 @@ trees() {
 	qchain tree qcx | grep -F "x?[31m?.qcow2  qcow2 ro  16 MiB"
 	execute block-export-del '{"id": "x"}' | is '. == {}'
 	# A device by its own name is what the kernel shows.
-	qchain tree disk1 | head -n 1 | grep "^disk1  rw  16 MiB, .* metadata memory"
+	qchain tree disk1 | head -n 1 | grep "^disk1  rw  16 MiB, .* metadata memory, export vm1$"
 	qchain tree --json disk1 | is '.[0] | .mode == "rw" and (.layers | length == 3)'
+	exits 1 "contradicts" qchain tree -s "$sock" --no-daemon
 	exits 1 "none" qchain tree -s "$dir/none" vm1
 	qchain qmp job-cancel id=j > /dev/null
 	wait_for 10 no_jobs
 	ends_with c.qcow2 b.qcow2 a.qcow2
+}
+
+# All devices, with what the daemon knows of its own, and without it.
+devices() {
+	local lines
+
+	make_vm1
+	mv a.qcow2 base.qcow2
+	qemu-img bitmap --add -g 128k base.qcow2 b0
+	qemu-img bitmap --add --disable base.qcow2 b1
+	qemu-img create -q -f qcow2 -b base.qcow2 -F qcow2 a.qcow2
+	launch_vm1
+	grow_chain
+	qemu-img create -q -f qcow2 other.qcow2 8M
+	qemu-img bitmap --add other.qcow2 gone
+	qchain attach --read-only other.qcow2 --name qcother > /dev/null
+	exits 0 "" qchain stream node-B --job j --speed 64K
+	exits 0 "" qchain tree
+	cat "$scratch/out"
+	mapfile -t lines < "$scratch/out"
+	[ ${#lines[@]} = 11 ]
+	[[ ${lines[0]} = "disk1  rw  16 MiB, "*", export vm1" ]]
+	[[ ${lines[1]} = *" $dir/c.qcow2  qcow2 rw  16 MiB, "*"  node-C" ]]
+	[[ ${lines[3]} = *" $dir/a.qcow2  qcow2 ro  16 MiB, "*"  node-A" ]]
+	[[ ${lines[4]} = *" $dir/base.qcow2  qcow2 ro  16 MiB, "*"  #block"* ]]
+	[[ ${lines[5]} = "            bitmap b0 (granularity 128 KiB, auto)" ]]
+	[[ ${lines[6]} = "            bitmap b1 (granularity 64 KiB)" ]]
+	[[ ${lines[7]} = "job j  stream  running  "*", limit 64 KiB/s" ]]
+	[[ ${lines[8]} = "qcother  ro  8 MiB"* && ${lines[8]} != *export* ]]
+	[[ ${lines[9]} = *" $dir/other.qcow2  qcow2 ro"* ]]
+	[[ ${lines[10]} = "   bitmap gone "* ]]
+	qchain tree --json | is '
+		(.[0] | .name == "disk1" and .export == "vm1" and .mode == "rw" and
+			([.layers[:3][]."node-name"] == ["node-C", "node-B", "node-A"]) and
+			([.layers[].bitmaps | length] == [0, 0, 0, 2]) and
+			.layers[3].bitmaps[0] == {"flags": ["auto"], "name": "b0",
+				"granularity": 131072} and
+			(.jobs | length == 1 and .[0].id == "j" and .[0].export == "vm1")) and
+		(.[1] | .name == "qcother" and (has("export") | not) and .jobs == [])'
+	qchain tree --json vm1 |
+		is '.[0] | .device == "disk1" and .layers[3].bitmaps[1].name == "b1"'
+	# The kernel knows the job, too; and nobody has to be asked whether there is a daemon.
+	kill -9 $daemon
+	for option in "" --no-daemon; do
+		exits 0 "" qchain tree $option
+		[ "$(wc -l < "$scratch/out")" = 11 ]
+		head -n 1 "$scratch/out" | grep "^disk1  rw  16 MiB, .* metadata memory$"
+		fails grep node-C "$scratch/out"
+		grep "bitmap b0" "$scratch/out"
+		grep "^job j  stream  running  .*, limit 64 KiB/s$" "$scratch/out"
+	done
+	exits 1 "none" qchain tree -s "$dir/none"
+	qchain tree --json | is '.[0] | (has("export") | not) and
+		(.jobs | (length == 1 and .[0].id == "j" and .[0].type == "stream" and
+		.[0].status == "running" and .[0].speed == 65536))'
+	dmsetup message disk1 0 job_pause j
+	qchain tree | grep "^job j  stream  paused "
+	dmsetup message disk1 0 job_cancel j
+	qchain detach qcother
+	# Who writes to an image lets its bitmaps become invalid.
+	qchain attach other.qcow2 --name qcother > /dev/null
+	qchain tree qcother | grep "bitmap gone"
+	qemu-io -f raw -c "write 0 64k" /dev/mapper/qcother > /dev/null
+	qchain tree qcother | fails grep "bitmap"
+	qchain detach qcother
 }
 
 # --- jobs -----------------------------------------------------------------------------------------
@@ -354,11 +428,12 @@ errors() {
 	clean b.qcow2
 }
 
-plan 9
+plan 10
 modprobe dm-flakey || skip_all "there is no dm-flakey"
 bad_disk bad-base 32
 try_daemon "snapshot" snapshots
 try_daemon "tree of an export" trees
+try_daemon "tree of all devices, with and without a daemon" devices
 try_daemon "jobs: once, as lines, as JSON, on a terminal" shown
 try_daemon "a job that ends at once is waited for" at_once
 try_daemon "commit, in one and in two steps" commits

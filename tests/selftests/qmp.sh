@@ -88,7 +88,8 @@ queries() {
 		is '.[0].device == "virtio0" and .[0]."node-name" == "node-D" and
 			.[0].stats.wr_bytes > 0 and .[0].stats.wr_operations > 0'
 	execute query-block-exports |
-		is '. == [{"id": "virtio0", "type": "dm", "node-name": "node-D", "shutting-down": false}]'
+		is '. == [{"id": "virtio0", "type": "dm", "node-name": "node-D", "shutting-down": false,
+			"name": "virtio0"}]'
 	execute query-status | is '.running and .status == "running"'
 }
 try "queries" queries

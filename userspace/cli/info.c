@@ -2,7 +2,7 @@
 /* qchain info. */
 #include <errno.h>
 
-#include "bitmap.h"
+#include "bitmap-info.h"
 #include "cli.h"
 #include "human.h"
 #include "snapshot-info.h"
@@ -54,28 +54,6 @@ static int gather(const struct qc_layer *layer, struct details *d, struct qc_err
 	return ret < 0 ? ret : qc_bitmaps_read(layer->store, h, &d->bitmaps, err);
 }
 
-static struct json_object *json_bitmaps(const struct qc_bitmaps *bitmaps)
-{
-	struct json_object *array = json_object_new_array();
-
-	for (u32 i = 0; i < bitmaps->count; i++) {
-		const struct qc_bitmap *b = &bitmaps->list[i];
-		struct json_object *o = json_object_new_object();
-		struct json_object *flags = json_object_new_array();
-
-		if (b->flags & QC_BITMAP_IN_USE)
-			json_object_array_add(flags, json_object_new_string("in-use"));
-		if (b->flags & QC_BITMAP_AUTO)
-			json_object_array_add(flags, json_object_new_string("auto"));
-		json_object_object_add(o, "flags", flags);
-		json_object_object_add(o, "name", json_object_new_string(b->name));
-		json_object_object_add(o, "granularity",
-				       cli_json_u64(BIT_ULL(b->granularity_bits)));
-		json_object_array_add(array, o);
-	}
-	return array;
-}
-
 static struct json_object *json_specific(const struct qc_header *h, const struct details *d)
 {
 	struct json_object *data = json_object_new_object();
@@ -97,7 +75,7 @@ static struct json_object *json_specific(const struct qc_header *h, const struct
 				       json_object_new_boolean(h->incompatible &
 							       QC_INCOMPAT_EXTENDED_L2));
 		if (d->bitmaps.count)
-			json_object_object_add(data, "bitmaps", json_bitmaps(&d->bitmaps));
+			json_object_object_add(data, "bitmaps", bitmap_infos(&d->bitmaps));
 	}
 	json_object_object_add(o, "type", json_object_new_string("qcow2"));
 	json_object_object_add(o, "data", data);
@@ -163,11 +141,10 @@ static void print_qcow2(const struct qc_header *h, const struct details *d)
 	printf("    corrupt: %s\n", h->incompatible & QC_INCOMPAT_CORRUPT ? "true" : "false");
 	printf("    extended l2: %s\n",
 	       h->incompatible & QC_INCOMPAT_EXTENDED_L2 ? "true" : "false");
-	for (u32 i = 0; i < d->bitmaps.count; i++)
-		printf("    bitmap: %s (granularity %s%s%s)\n", d->bitmaps.list[i].name,
-		       qc_human(BIT_ULL(d->bitmaps.list[i].granularity_bits)),
-		       d->bitmaps.list[i].flags & QC_BITMAP_AUTO ? ", auto" : "",
-		       d->bitmaps.list[i].flags & QC_BITMAP_IN_USE ? ", in use" : "");
+	for (u32 i = 0; i < d->bitmaps.count; i++) {
+		fputs("    bitmap: ", stdout);
+		bitmap_print(&d->bitmaps.list[i]);
+	}
 }
 
 static void print_layer(const struct qc_layer *layer, const struct details *d)

@@ -1,25 +1,98 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
-/* The chain of an export, as the daemon has it. */
+/* The chains of exports, as the daemon has them. */
+#include "dm.h"
 #include "human.h"
-#include "job-show.h"
 #include "qapi.h"
+#include "table.h"
 #include "tree.h"
 
-struct export_view {
-	struct json_object *block;	/* of query-block: its own */
+struct tree_daemon {
+	struct json_object *exports;	/* of query-block-exports */
+	struct json_object *blocks;	/* of query-block */
 	struct json_object *nodes;	/* of query-named-block-nodes */
 	struct jobs jobs;
 };
 
+static int ask(struct client *client, struct tree_daemon *d, struct qc_error *err)
+{
+	struct json_object *flat = json_object_new_object();
+	int ret;
+
+	qapi_add_bool(flat, "flat", true);
+	ret = client_execute(client, "query-named-block-nodes", flat, NULL, &d->nodes, err);
+	if (!ret)
+		ret = client_execute(client, "query-block-exports", NULL, NULL, &d->exports, err);
+	if (!ret)
+		ret = client_execute(client, "query-block", NULL, NULL, &d->blocks, err);
+	return ret ? ret : jobs_query(&d->jobs, client, err);
+}
+
+int tree_daemon_ask(const char *socket, struct tree_daemon **daemon, struct qc_error *err)
+{
+	CLEANUP_CLIENT struct client *client = NULL;
+	struct tree_daemon *d;
+	int ret;
+
+	*daemon = NULL;
+	ret = client_connect(client_path(socket), &client, err);
+	if (ret < 0)
+		return socket ? ret : 0;
+	d = calloc(1, sizeof(*d));
+	if (!d)
+		return qc_fail_nomem(err, "tree");
+	TAILQ_INIT(&d->jobs);
+	ret = ask(client, d, err);
+	if (ret < 0)
+		tree_daemon_free(d);
+	else
+		*daemon = d;
+	return ret;
+}
+
+void tree_daemon_free(struct tree_daemon *d)
+{
+	if (!d)
+		return;
+	json_object_put(d->exports);
+	json_object_put(d->blocks);
+	json_object_put(d->nodes);
+	jobs_free(&d->jobs);
+	free(d);
+}
+
+const struct jobs *tree_daemon_jobs(const struct tree_daemon *d)
+{
+	return &d->jobs;
+}
+
+/* The element of @array whose @member is @value; NULL when there is none. */
+static struct json_object *find(struct json_object *array, const char *member, const char *value)
+{
+	for (size_t i = 0; i < json_object_array_length(array); i++) {
+		struct json_object *o = json_object_array_get_idx(array, i);
+
+		if (!strcmp(qapi_get_str(o, member, ""), value))
+			return o;
+	}
+	return NULL;
+}
+
+const char *tree_export_of(const struct tree_daemon *d, const char *device)
+{
+	struct json_object *export = d ? find(d->exports, "name", device) : NULL;
+
+	return export ? qapi_get_str(export, "id", NULL) : NULL;
+}
+
 /* A name only where no other node is of the same image: the daemon does not say which it is. */
-static const char *node_of(const struct export_view *view, struct json_object *image)
+static const char *node_of(const struct tree_daemon *d, struct json_object *image)
 {
 	const char *filename = qapi_get_str(image, "filename", "");
 	const char *format = qapi_get_str(image, "format", "");
 	const char *name = NULL;
 
-	for (size_t i = 0; i < json_object_array_length(view->nodes); i++) {
-		struct json_object *node = json_object_array_get_idx(view->nodes, i);
+	for (size_t i = 0; i < json_object_array_length(d->nodes); i++) {
+		struct json_object *node = json_object_array_get_idx(d->nodes, i);
 
 		if (strcmp(qapi_get_str(node, "file", ""), filename) ||
 		    strcmp(qapi_get_str(node, "drv", ""), format))
@@ -31,135 +104,167 @@ static const char *node_of(const struct export_view *view, struct json_object *i
 	return name;
 }
 
-static struct json_object *inserted(const struct export_view *view)
+static struct json_object *inserted(struct json_object *block)
 {
-	return json_object_object_get(view->block, "inserted");
+	return json_object_object_get(block, "inserted");
 }
 
-/* The layer of @image, which is the top one when @top. */
-static struct tree_layer layer_of(const struct export_view *view, struct json_object *image,
-				  bool top)
+static struct json_object *top_image(struct json_object *block)
 {
+	return json_object_object_get(inserted(block), "image");
+}
+
+static struct json_object *below(struct json_object *image)
+{
+	return json_object_object_get(image, "backing-image");
+}
+
+static size_t count_images(struct json_object *image)
+{
+	size_t count = 0;
+
+	for (; image; image = below(image))
+		count++;
+	return count;
+}
+
+const char *tree_node_of(const struct tree_daemon *d, const char *id, size_t layer, size_t count)
+{
+	struct json_object *block = d ? find(d->blocks, "device", id) : NULL;
+	struct json_object *image = block ? top_image(block) : NULL;
+
+	if (count_images(image) != count)
+		return NULL;
+	if (!layer)
+		return qapi_get_str(inserted(block), "node-name", NULL);
+	while (layer--)
+		image = below(image);
+	return node_of(d, image);
+}
+
+/* What is drawn of one. */
+struct export_view {
+	const struct tree_daemon *daemon;
+	struct json_object *block;
+	const char *id;
+	const char *device;		/* NULL: the daemon does not tell */
+	struct qc_table table;		/* of the device; empty when that cannot be asked */
+};
+
+/* Where the image is for this process: the daemon's names may be relative to another directory. */
+static const char *path_of(const struct export_view *view, struct json_object *image, size_t depth)
+{
+	const char *filename = qapi_get_str(image, "filename", "");
+
+	if (*filename == '/')
+		return filename;
+	return view->table.count == count_images(top_image(view->block)) ?
+	       view->table.layers[depth].device : NULL;
+}
+
+/* @look: what its bitmaps are read from. */
+static struct tree_layer layer_of(const struct export_view *view, struct json_object *image,
+				  size_t depth, struct tree_image *look)
+{
+	const char *format = qapi_get_str(image, "format", "");
+	const char *path = path_of(view, image, depth);
+
+	memset(look, 0, sizeof(*look));
+	if (path)
+		tree_image_open(path, format, look);
 	return (struct tree_layer){
 		.filename = qapi_get_str(image, "filename", ""),
-		.format = qapi_get_str(image, "format", ""),
-		.node = top ? qapi_get_str(inserted(view), "node-name", NULL) :
-			      node_of(view, image),
-		.writable = top && !qapi_get_bool(inserted(view), "ro", true),
+		.format = format,
+		.node = depth ? node_of(view->daemon, image) :
+				qapi_get_str(inserted(view->block), "node-name", NULL),
+		.writable = !depth && !qapi_get_bool(inserted(view->block), "ro", true),
 		.opened = true,
 		.size = qapi_get_int(image, "virtual-size", 0),
 		.allocated = qapi_has(image, "actual-size") ?
 			     (u64)qapi_get_int(image, "actual-size", 0) : TREE_UNKNOWN,
 		.cluster_size = qapi_get_int(image, "cluster-size", 0),
+		.bitmaps = look->chain ? &look->bitmaps : NULL,
 	};
 }
 
-static bool is_its_job(const struct export_view *view, const struct listed_job *job)
-{
-	return job->end == JOB_GOES_ON && !job->gone &&
-	       !strcmp(qapi_get_str(job->info, "export", ""),
-		       qapi_get_str(view->block, "device", ""));
-}
-
-static void print(const struct export_view *view, struct json_object *image)
+static void print(const struct export_view *view)
 {
 	const char *io_status = qapi_get_str(view->block, "io-status", "ok");
-	const struct listed_job *job;
-	size_t depth = 0;
-	char line[JOB_LINE_MAX];
+	struct json_object *image = top_image(view->block);
 
-	printf("%s  %s%s%s  %s\n", qapi_get_str(view->block, "device", ""),
-	       qapi_get_bool(inserted(view), "ro", true) ? "ro" : "rw",
+	printf("%s  %s%s%s  %s", view->id,
+	       qapi_get_bool(inserted(view->block), "ro", true) ? "ro" : "rw",
 	       strcmp(io_status, "ok") ? " " : "", strcmp(io_status, "ok") ? io_status : "",
 	       qc_human(qapi_get_int(image, "virtual-size", 0)));
-	for (; image; image = json_object_object_get(image, "backing-image")) {
-		struct tree_layer layer = layer_of(view, image, !depth);
+	if (view->device)
+		printf(", device %s", view->device);
+	putchar('\n');
+	for (size_t depth = 0; image; image = below(image)) {
+		CLEANUP_TREE_IMAGE struct tree_image look;
+		struct tree_layer layer = layer_of(view, image, depth, &look);
 
 		tree_print_layer(&layer, depth++);
 	}
-	TAILQ_FOREACH(job, &view->jobs, link) {
-		if (!is_its_job(view, job))
-			continue;
-		job_line(job, 0, line, sizeof(line));
-		printf("job %s\n", line);
-	}
+	tree_print_jobs(&view->daemon->jobs, view->id);
 }
 
-static struct json_object *json(const struct export_view *view, struct json_object *image)
+static struct json_object *json(const struct export_view *view)
 {
-	struct json_object *layers = json_object_new_array(), *jobs = json_object_new_array();
+	struct json_object *image = top_image(view->block);
+	struct json_object *layers = json_object_new_array();
 	struct json_object *o = json_object_new_object();
-	const struct listed_job *job;
-	bool top = true;
 
-	qapi_add_str(o, "name", qapi_get_str(view->block, "device", ""));
+	qapi_add_str(o, "name", view->id);
+	qapi_add_str(o, "device", view->device);
 	qapi_add_str(o, "io-status", qapi_get_str(view->block, "io-status", NULL));
 	qapi_add_int(o, "size", qapi_get_int(image, "virtual-size", 0));
-	for (; image; image = json_object_object_get(image, "backing-image")) {
-		struct tree_layer layer = layer_of(view, image, top);
+	for (size_t depth = 0; image; image = below(image)) {
+		CLEANUP_TREE_IMAGE struct tree_image look;
+		struct tree_layer layer = layer_of(view, image, depth++, &look);
 
 		json_object_array_add(layers, tree_json_layer(&layer));
-		top = false;
 	}
 	json_object_object_add(o, "layers", layers);
-	TAILQ_FOREACH(job, &view->jobs, link)
-		if (is_its_job(view, job))
-			json_object_array_add(jobs, job_json(job));
-	json_object_object_add(o, "jobs", jobs);
+	json_object_object_add(o, "jobs", tree_json_jobs(&view->daemon->jobs, view->id));
 	return o;
 }
 
-/* The one that is of @name; NULL when there is none. */
-static struct json_object *find(struct json_object *blocks, const char *name)
+/* Whoever may ask the daemon need not be root, who alone may ask the kernel. */
+static void read_table(struct export_view *view)
 {
-	for (size_t i = 0; i < json_object_array_length(blocks); i++) {
-		struct json_object *block = json_object_array_get_idx(blocks, i);
+	CLEANUP_FREE char *params = NULL;
+	u64 sectors;
 
-		if (!strcmp(qapi_get_str(block, "device", ""), name))
-			return block;
-	}
-	return NULL;
+	if (view->device && !qc_dm_table(view->device, &sectors, &params, NULL))
+		qc_table_parse(params, view->device, &view->table, NULL);
 }
 
-static int draw(struct client *client, const char *name, struct json_object *array,
-		struct qc_error *err)
+bool tree_export(const struct tree_daemon *d, const char *id, struct json_object *array)
 {
-	CLEANUP_JSON struct json_object *blocks = NULL, *nodes = NULL;
-	struct export_view view = { .jobs = TAILQ_HEAD_INITIALIZER(view.jobs) };
-	struct json_object *flat, *image;
-	int ret;
+	struct json_object *export = d ? find(d->exports, "id", id) : NULL;
+	struct export_view view = {
+		.daemon = d,
+		.block = export ? find(d->blocks, "device", id) : NULL,
+		.id = id,
+		.device = export ? qapi_get_str(export, "name", NULL) : NULL,
+	};
 
-	ret = client_execute(client, "query-block", NULL, NULL, &blocks, err);
-	if (ret < 0)
-		return ret;
-	view.block = find(blocks, name);
 	if (!view.block)
-		return 0;
-	flat = json_object_new_object();
-	qapi_add_bool(flat, "flat", true);
-	ret = client_execute(client, "query-named-block-nodes", flat, NULL, &nodes, err);
-	view.nodes = nodes;
-	if (!ret)
-		ret = jobs_query(&view.jobs, client, err);
-	if (!ret) {
-		image = json_object_object_get(inserted(&view), "image");
-		if (array)
-			json_object_array_add(array, json(&view, image));
-		else
-			print(&view, image);
-		ret = 1;
-	}
-	jobs_free(&view.jobs);
-	return ret;
+		return false;
+	read_table(&view);
+	if (array)
+		json_object_array_add(array, json(&view));
+	else
+		print(&view);
+	qc_table_free(&view.table);
+	return true;
 }
 
-int tree_export(const char *name, const char *socket, struct json_object *array,
-		struct qc_error *err)
+void tree_exports(const struct tree_daemon *d, struct json_object *array)
 {
-	CLEANUP_CLIENT struct client *client = NULL;
-	int ret = client_connect(client_path(socket), &client, err);
+	for (size_t i = 0; i < json_object_array_length(d->blocks); i++) {
+		struct json_object *block = json_object_array_get_idx(d->blocks, i);
 
-	if (ret < 0)
-		return socket ? ret : 0;
-	return draw(client, name, array, err);
+		tree_export(d, qapi_get_str(block, "device", ""), array);
+	}
 }

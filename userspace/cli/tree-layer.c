@@ -1,8 +1,10 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
-/* A line of qchain tree. */
+/* The lines of qchain tree below the first. */
 #include <langinfo.h>
 
+#include "bitmap-info.h"
 #include "human.h"
+#include "job-show.h"
 #include "qapi.h"
 #include "tree.h"
 
@@ -41,6 +43,10 @@ void tree_print_layer(const struct tree_layer *layer, size_t depth)
 	if (layer->node)
 		print_name("  ", layer->node);
 	putchar('\n');
+	for (u32 i = 0; layer->bitmaps && i < layer->bitmaps->count; i++) {
+		printf("%*sbitmap ", (int)(indent * 3 + 3), "");
+		bitmap_print(&layer->bitmaps->list[i]);
+	}
 }
 
 struct json_object *tree_json_layer(const struct tree_layer *layer)
@@ -59,5 +65,37 @@ struct json_object *tree_json_layer(const struct tree_layer *layer)
 		qapi_add_int(o, "actual-size", layer->allocated);
 	if (layer->cluster_size)
 		qapi_add_int(o, "cluster-size", layer->cluster_size);
+	if (layer->bitmaps)
+		json_object_object_add(o, "bitmaps", bitmap_infos(layer->bitmaps));
 	return o;
+}
+
+static bool is_meant(const struct listed_job *job, const char *of)
+{
+	return job->end == JOB_GOES_ON && !job->gone &&
+	       (!of || !strcmp(qapi_get_str(job->info, "export", ""), of));
+}
+
+void tree_print_jobs(const struct jobs *jobs, const char *of)
+{
+	const struct listed_job *job;
+	char line[JOB_LINE_MAX];
+
+	TAILQ_FOREACH(job, jobs, link) {
+		if (!is_meant(job, of))
+			continue;
+		job_line(job, 0, line, sizeof(line));
+		printf("job %s\n", line);
+	}
+}
+
+struct json_object *tree_json_jobs(const struct jobs *jobs, const char *of)
+{
+	struct json_object *array = json_object_new_array();
+	const struct listed_job *job;
+
+	TAILQ_FOREACH(job, jobs, link)
+		if (is_meant(job, of))
+			json_object_array_add(array, job_json(job));
+	return array;
 }

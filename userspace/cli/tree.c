@@ -4,18 +4,21 @@
 
 #include "dm.h"
 #include "human.h"
-#include "table.h"
+#include "job-kernel.h"
+#include "qapi.h"
 #include "tree.h"
 
 enum {
 	TREE_JSON,
 	TREE_SOCKET,
+	TREE_NO_DAEMON,
 };
 
 static const struct cli_option options[] = {
 	[TREE_JSON] = { "json", 0, CLI_FLAG, NULL, "print an array of devices with their layers" },
-	[TREE_SOCKET] = { "socket", 's', CLI_ARGUMENT, "PATH",
-			  "of the daemon, for an export's ID" },
+	[TREE_SOCKET] = { "socket", 's', CLI_ARGUMENT, "PATH", "of the daemon" },
+	[TREE_NO_DAEMON] = { "no-daemon", 0, CLI_FLAG, NULL,
+			     "do not ask it; show what the kernel knows" },
 	{ 0 }
 };
 
@@ -25,20 +28,25 @@ struct attached {
 	struct qc_dm_device device;
 	struct qc_table table;
 	struct qc_status status;
+	const struct tree_daemon *daemon;
+	const char *export;		/* its ID for the daemon, or NULL */
+	struct jobs kernel_jobs;
+	const struct jobs *jobs;	/* among others, when it is an export */
 };
 
 static void free_attached(struct attached *a)
 {
 	qc_table_free(&a->table);
+	jobs_free(&a->kernel_jobs);
 }
 
-static int load(const char *name, struct attached *a, struct qc_error *err)
+static int load(struct attached *a, struct qc_error *err)
 {
+	const char *name = a->name;
 	CLEANUP_FREE char *table = NULL;
 	CLEANUP_FREE char *status = NULL;
 	int ret;
 
-	a->name = name;
 	ret = qc_dm_query(name, &a->device, err);
 	if (!ret)
 		ret = qc_dm_table(name, &a->sectors, &table, err);
@@ -51,42 +59,39 @@ static int load(const char *name, struct attached *a, struct qc_error *err)
 	return ret;
 }
 
-/*
- * What can be told of a layer from outside.  The image is in use: only what does not
- * change while it is attached is looked at, without a lock.  NULL when it cannot be opened.
- */
-static struct qc_chain *open_layer(const struct qc_table_layer *layer)
+static bool read_only(const struct attached *a)
 {
-	struct qc_chain *chain;
-
-	if (qc_chain_open(layer->device, qc_format_parse(layer->format),
-			  QC_CHAIN_TOP | QC_CHAIN_ANY, &chain, NULL) < 0)
-		return NULL;
-	return chain;
+	return a->table.flags & QC_TABLE_READ_ONLY;
 }
 
-/* Returns the chain that @tree refers to. */
-static struct qc_chain *look_at(const struct attached *a, size_t i, struct tree_layer *tree)
+/* What can be told of a layer from outside; @image is what it is found in. */
+static struct tree_layer layer_of(const struct attached *a, size_t i, struct tree_image *image)
 {
 	const struct qc_table_layer *layer = &a->table.layers[i];
-	struct qc_chain *chain = open_layer(layer);
-
-	*tree = (struct tree_layer){
+	const struct qc_layer *found;
+	struct tree_layer tree = {
 		.filename = layer->device,
 		.format = layer->format,
 		.data = strcmp(layer->data, "-") ? layer->data : NULL,
-		.writable = !i && !(a->table.flags & QC_TABLE_READ_ONLY),
+		/* With a table that waits to be used the daemon's chain is that one's. */
+		.node = a->export && !a->device.loaded ?
+			tree_node_of(a->daemon, a->export, i, a->table.count) : NULL,
+		.writable = !i && !read_only(a),
 		.allocated = TREE_UNKNOWN,
 	};
-	if (!chain)
-		return NULL;
-	tree->opened = true;
-	tree->size = chain->layers[0].size;
-	if (qc_store_allocated(chain->layers[0].store, &tree->allocated, NULL))
-		tree->allocated = TREE_UNKNOWN;
-	if (chain->layers[0].header)
-		tree->cluster_size = qc_cluster_size(chain->layers[0].header);
-	return chain;
+
+	tree_image_open(layer->device, layer->format, image);
+	if (!image->chain)
+		return tree;
+	found = &image->chain->layers[0];
+	tree.opened = true;
+	tree.size = found->size;
+	if (qc_store_allocated(found->store, &tree.allocated, NULL))
+		tree.allocated = TREE_UNKNOWN;
+	if (found->header)
+		tree.cluster_size = qc_cluster_size(found->header);
+	tree.bitmaps = &image->bitmaps;
+	return tree;
 }
 
 static void print_text(const struct attached *a)
@@ -98,14 +103,18 @@ static void print_text(const struct attached *a)
 	if (s->cluster_sectors && s->mapped != QC_UNKNOWN_COUNT)
 		printf(", %s mapped",
 		       qc_human((s->mapped * s->cluster_sectors) << QC_SECTOR_SHIFT));
-	printf(", %s of %s metadata memory\n", qc_human(s->metadata_kib << 10),
+	printf(", %s of %s metadata memory", qc_human(s->metadata_kib << 10),
 	       qc_human(s->metadata_limit_kib << 10));
+	if (a->export)
+		printf(", export %s", a->export);
+	putchar('\n');
 	for (size_t i = 0; i < a->table.count; i++) {
-		struct tree_layer layer;
-		CLEANUP_CHAIN struct qc_chain *chain = look_at(a, i, &layer);
+		CLEANUP_TREE_IMAGE struct tree_image image;
+		struct tree_layer layer = layer_of(a, i, &image);
 
 		tree_print_layer(&layer, i);
 	}
+	tree_print_jobs(a->jobs, a->export);
 }
 
 static void add_count(struct json_object *o, const char *name, u64 value)
@@ -120,6 +129,7 @@ static struct json_object *json_device(const struct attached *a)
 	const struct qc_status *s = &a->status;
 
 	json_object_object_add(o, "name", json_object_new_string(a->name));
+	qapi_add_str(o, "export", a->export);
 	json_object_object_add(o, "mode", json_object_new_string(s->mode));
 	json_object_object_add(o, "suspended", json_object_new_boolean(a->device.suspended));
 	json_object_object_add(o, "open-count", json_object_new_int(a->device.open_count));
@@ -133,28 +143,42 @@ static struct json_object *json_device(const struct attached *a)
 	add_count(o, "metadata-memory", s->metadata_kib << 10);
 	add_count(o, "metadata-memory-limit", s->metadata_limit_kib << 10);
 	for (size_t i = 0; i < a->table.count; i++) {
-		struct tree_layer layer;
-		CLEANUP_CHAIN struct qc_chain *chain = look_at(a, i, &layer);
+		CLEANUP_TREE_IMAGE struct tree_image image;
+		struct tree_layer layer = layer_of(a, i, &image);
 
 		json_object_array_add(layers, tree_json_layer(&layer));
 	}
 	json_object_object_add(o, "layers", layers);
+	json_object_object_add(o, "jobs", tree_json_jobs(a->jobs, a->export));
 	return o;
 }
 
 /* Without a live table there is nothing to read: what an attach that was killed left. */
-static int show(const char *name, struct json_object *array, struct qc_error *err)
+static int show(const char *name, const struct tree_daemon *daemon, struct json_object *array,
+		struct qc_error *err)
 {
-	__attribute__((cleanup(free_attached))) struct attached a = { 0 };
+	__attribute__((cleanup(free_attached))) struct attached a = {
+		.name = name,
+		.daemon = daemon,
+		.export = tree_export_of(daemon, name),
+		.kernel_jobs = TAILQ_HEAD_INITIALIZER(a.kernel_jobs),
+	};
 	int ret;
 
-	ret = load(name, &a, err);
+	ret = load(&a, err);
 	if (ret < 0 && a.device.exists && a.device.ours && !a.device.live) {
 		cli_warn(name, "was not attached completely; attach it again or detach it");
 		return 0;
 	}
 	if (ret < 0)
 		return ret;
+	/* The daemon knows more of its own. */
+	if (a.export) {
+		a.jobs = tree_daemon_jobs(daemon);
+	} else {
+		jobs_of_status(&a.kernel_jobs, &a.status);
+		a.jobs = &a.kernel_jobs;
+	}
 	if (array)
 		json_object_array_add(array, json_device(&a));
 	else
@@ -163,13 +187,19 @@ static int show(const char *name, struct json_object *array, struct qc_error *er
 }
 
 /* One device that cannot be read does not hide the others; the last error is returned. */
-static int show_all(struct json_object *array, struct qc_error *err)
+static int show_all(const struct tree_daemon *daemon, struct json_object *array,
+		    struct qc_error *err)
 {
 	CLEANUP_DM_NAMES struct qc_dm_names names = { 0 };
 	int ret = qc_dm_list(&names, err);
 
+	/* Whoever may ask the daemon need not be root, who alone may ask the kernel. */
+	if (ret < 0 && daemon) {
+		tree_exports(daemon, array);
+		return 0;
+	}
 	for (size_t i = 0; i < names.count; i++) {
-		int shown = show(names.list[i], array, err);
+		int shown = show(names.list[i], daemon, array, err);
 
 		if (shown < 0 && shown != -ENODEV)	/* not gone since it was listed */
 			ret = shown;
@@ -177,25 +207,35 @@ static int show_all(struct json_object *array, struct qc_error *err)
 	return ret;
 }
 
-/* The daemon knows more of what is its own. */
-static int show_named(const char *name, const char *socket, struct json_object *array,
-		      struct qc_error *err)
+static int draw(const struct cli_call *call, const struct tree_daemon *daemon,
+		struct json_object *array, struct qc_error *err)
 {
-	int ret = tree_export(name, socket, array, err);
+	const char *name = call->arguments[0];
 
-	return ret ? ret : show(name, array, err);
+	if (!call->nb_arguments)
+		return show_all(daemon, array, err);
+	return tree_export(daemon, name, array) ? 0 : show(name, daemon, array, err);
 }
 
 static int run(const struct cli_call *call, struct qc_error *err)
 {
-	struct json_object *array = call->values[TREE_JSON] ? json_object_new_array() : NULL;
-	int ret = call->nb_arguments ?
-		  show_named(call->arguments[0], call->values[TREE_SOCKET], array, err) :
-		  show_all(array, err);
+	struct tree_daemon *daemon = NULL;
+	struct json_object *array;
+	int ret = 0;
 
+	if (call->values[TREE_SOCKET] && call->values[TREE_NO_DAEMON])
+		return qc_fail(err, EINVAL, "--no-daemon", "give one of them",
+			       "contradicts --socket");
+	if (!call->values[TREE_NO_DAEMON])
+		ret = tree_daemon_ask(call->values[TREE_SOCKET], &daemon, err);
+	if (ret < 0)
+		return ret;
+	array = call->values[TREE_JSON] ? json_object_new_array() : NULL;
+	ret = draw(call, daemon, array, err);
 	if (array && (ret >= 0 || !call->nb_arguments))
 		cli_print_json(json_object_get(array));
 	json_object_put(array);
+	tree_daemon_free(daemon);
 	return ret < 0 ? ret : CLI_OK;
 }
 

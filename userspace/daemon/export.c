@@ -328,6 +328,7 @@ static int run_query(struct qmp_session *session, struct json_object *arguments,
 		json_object_object_add(info, "node-name",
 				       json_object_new_string(export->root.node->name));
 		json_object_object_add(info, "shutting-down", json_object_new_boolean(false));
+		qapi_add_str(info, "name", export->name);
 		json_object_array_add(*result, info);
 	}
 	return 0;

@@ -366,7 +366,8 @@ static const struct qapi_type export_info =
 	       MEMBER("id", qapi_str),
 	       MEMBER("type", export_type),
 	       MEMBER("node-name", qapi_str),
-	       MEMBER("shutting-down", qapi_bool));
+	       MEMBER("shutting-down", qapi_bool),
+	       MEMBER("name", qapi_str));
 
 const struct qapi_type schema_export_infos = ARRAY(export_info);
 
