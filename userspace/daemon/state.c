@@ -62,7 +62,8 @@ void state_option_forget(const char *command, const char *name)
 {
 	CLEANUP_FREE char *key = option_key(command, name);
 
-	if (key)
+	/* There may have been none. */
+	if (key && options)
 		json_object_object_del(options, key);
 }
 
