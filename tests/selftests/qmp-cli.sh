@@ -1,8 +1,8 @@
 #!/bin/bash
 # SPDX-License-Identifier: GPL-2.0-or-later
 #
-# qchain as a client of qchaind: snapshot, stream, commit, jobs and tree, what they print and how
-# they end.
+# qchain as a client of qchaind: attach, detach, snapshot, stream, commit, jobs and tree, what they
+# print and how they end.
 
 . "$(dirname "$0")/lib.sh"
 . "$(dirname "$0")/chain.sh"
@@ -222,6 +222,295 @@ devices() {
 	qchain detach qcother
 }
 
+# --- attach, detach -------------------------------------------------------------------------------
+
+# A daemon that has nothing yet.
+launch_empty() {
+	(cd / && exec qchaind --chardev "socket,id=m,path=$sock,server=on,wait=off" \
+		--monitor chardev=m 2>> "$scratch/daemon.log") &
+	daemon=$!
+	daemon_ready
+}
+
+exports_are() {
+	qchain qmp query-block-exports | is "map(.id) | sort == $1"
+}
+
+# Names of nodes, but those that were made up.
+nodes_are() {
+	execute query-named-block-nodes '{"flat": true}' |
+		is "map(.\"node-name\") | map(select(startswith(\"#\") | not)) | sort == $1"
+}
+
+nothing_left() {
+	exports_are '[]'
+	nodes_are '[]'
+	for image; do unlocked "$image"; done
+}
+
+attached() {
+	make_vm1
+	launch_empty
+	exits 0 "" qchain attach a.qcow2 --name qcvm
+	[ "$(cat "$scratch/out")" = /dev/mapper/qcvm ]
+	qchain qmp query-block-exports | is '. == [{"id": "qcvm", "type": "dm", "name": "qcvm",
+		"node-name": "attached-qcvm", "shutting-down": false}]'
+	qemu-io -f raw -c "write -P 2 2M 2M" /dev/mapper/qcvm > /dev/null
+	exits 0 "" qchain snapshot qcvm b.qcow2
+	qemu-io -f raw -c "write -P 3 4M 2M" /dev/mapper/qcvm > /dev/null
+	[ "$(layers_of qcvm)" = "b.qcow2 a.qcow2" ]
+	qchain tree qcvm | grep "a.qcow2 .*  attached-qcvm$"
+	exits 1 "already" qchain attach a.qcow2 --name qcvm
+	exits 1 "attached device 'qcvm'" qchain attach b.qcow2 --name qcother
+	exits 1 "attached device 'qcvm'" qchain attach b.qcow2 --name qcother --no-daemon
+	exits 0 "" timeout 30 qchain stream qcvm --wait
+	[ "$(layers_of qcvm)" = "b.qcow2" ]
+	exec 9< /dev/mapper/qcvm
+	exits 1 "in use" qchain detach qcvm
+	exec 9<&-
+	exports_are '["qcvm"]'
+	exits 0 "" qchain detach /dev/mapper/qcvm
+	[ ! -e /dev/mapper/qcvm ]
+	nothing_left a.qcow2 b.qcow2
+	exits 1 "no such device" qchain detach qcvm
+	qemu-io -r -f qcow2 -c "read -P 1 0 2M" -c "read -P 2 2M 2M" -c "read -P 3 4M 2M" b.qcow2 |
+		fails grep "Pattern verification failed"
+	clean a.qcow2
+	clean b.qcow2
+
+	# What others made of the daemon's is taken down through it, too, and their node stays.
+	execute blockdev-add '{"driver": "qcow2", "node-name": "node-A", "file": {"driver": "file",
+		"filename": "'"$dir"'/a.qcow2"}}' | is '. == {}'
+	exits 1 "the daemon's node 'node-A'" qchain attach a.qcow2 --name qcvm
+	execute block-export-add '{"type": "dm", "id": "vm1", "name": "qcx", "node-name": "node-A"}' |
+		is '. == {}'
+	exits 0 "" qchain detach qcx
+	exports_are '[]'
+	nodes_are '["node-A"]'
+	quit_daemon
+}
+
+options() {
+	local long=qc0123456789012345678901234567890123456789
+
+	make_vm1
+	launch_empty
+	exits 1 "the daemon's devices wait for room instead" \
+		qchain attach a.qcow2 --name qcvm --error-if-no-space
+	exits 1 "the daemon takes only letters" qchain attach a.qcow2 --name 9qc
+	exits 1 "the daemon takes only letters" qchain attach a.qcow2 --name qc:1
+	exits 1 "contradicts --socket" qchain attach a.qcow2 --no-daemon --socket "$sock"
+	nothing_left a.qcow2
+	exits 0 "" qchain attach a.qcow2 --name 9qc --error-if-no-space --no-daemon
+	exports_are '[]'
+	dmsetup table 9qc | grep error_if_no_space
+	exits 0 "" qchain detach 9qc
+
+	# Read-only, and as often as that is wanted.
+	before=$(md5sum < a.qcow2)
+	for name in qcro "$long" "${long}x"; do
+		exits 0 "" qchain attach --read-only a.qcow2 --name "$name"
+		[ "$(blockdev --getro "/dev/mapper/$name")" = 1 ]
+	done
+	exits 1 "attached device" qchain attach a.qcow2 --name qcvm
+	for name in "$long" qcro "${long}x"; do
+		exits 0 "" qchain detach "$name"
+	done
+	nothing_left a.qcow2
+	[ "$(md5sum < a.qcow2)" = "$before" ]
+
+	exits 0 "" qchain attach a.qcow2 --name qcvm
+	dmsetup table qcvm | fails grep discard
+	exits 0 "" qchain detach qcvm
+	exits 0 "" qchain attach a.qcow2 --name qcvm --no-discard-passdown
+	dmsetup table qcvm | grep no_discard_passdown
+	exits 0 "" qchain detach qcvm
+
+	truncate -s 3M plain.raw
+	exits 1 "say --format raw" qchain attach plain.raw --name qcraw
+	exits 0 "" qchain attach plain.raw --name qcraw --format raw
+	exits 0 "" qchain detach qcraw
+	exits 0 "" qchain attach --format raw --name qcdisk /dev/mapper/bad-base
+	qchain qmp query-named-block-nodes flat=true | is 'any(.drv == "host_device")'
+	exits 0 "" qchain detach qcdisk
+
+	qemu-img create -q -f qcow2 -o lazy_refcounts=on dirty.qcow2 8M
+	qemu-io -c "write -P 5 0 4M" -c flush -c abort dirty.qcow2 > /dev/null 2>&1 || true
+	exits 0 "was left dirty; repaired by the daemon" qchain attach dirty.qcow2 --name qcdirty
+	exits 0 "" qchain detach qcdirty
+	clean dirty.qcow2
+	# Byte 79 has the lower feature bits: 2 is the corrupt bit.
+	poke dirty.qcow2 79 02
+	exits 1 "marked corrupt" qchain attach dirty.qcow2 --name qcdirty
+	exits 0 "" qchain attach dirty.qcow2 --name qcdirty --read-only
+	exits 0 "" qchain detach qcdirty
+	nothing_left a.qcow2
+	quit_daemon
+}
+
+# A failure between the two steps, and what others left between them.
+half_way() {
+	make_vm1
+	launch_empty
+	qemu-img create -q -f qcow2 other.qcow2 8M
+	execute blockdev-add '{"driver": "qcow2", "node-name": "qcname", "file": {"driver": "file",
+		"filename": "'"$dir"'/other.qcow2"}}' | is '. == {}'
+	exits 1 "a.qcow2: Device name 'qcname' conflicts with an existing node name" \
+		qchain attach a.qcow2 --name qcname
+	nodes_are '["qcname"]'
+	unlocked a.qcow2
+	execute blockdev-del '{"node-name": "qcname"}' | is '. == {}'
+	dmsetup create qcforeign --table "0 2048 zero"
+	exits 1 "exists already" qchain attach a.qcow2 --name qcforeign
+	nothing_left a.qcow2
+	dmsetup remove qcforeign
+
+	left_over
+	exits 1 "no such device" qchain detach qcvm
+	nothing_left a.qcow2
+	left_over
+	exits 0 "" qchain attach other.qcow2 --name qcvm
+	unlocked a.qcow2
+	exits 0 "" qchain detach qcvm
+	nothing_left a.qcow2 other.qcow2
+	quit_daemon
+}
+
+left_over() {
+	execute blockdev-add '{"driver": "qcow2", "node-name": "attached-qcvm",
+		"file": {"driver": "file", "filename": "'"$dir"'/a.qcow2"}}' | is '. == {}'
+}
+
+# It ends at any moment: by SIGTERM nothing is left that is not whole; else nothing that hinders.
+ended() {
+	local round signal attaching status
+
+	make_vm1
+	launch_empty
+	for ((round = 0; round < 16; round++)); do
+		signal=TERM
+		((round % 2)) || signal=KILL
+		qchain attach a.qcow2 --name qcvm > /dev/null 2>&1 &
+		attaching=$!
+		sleep "0.0$((RANDOM % 60 + 10))"
+		kill -s $signal $attaching 2> /dev/null || true
+		status=0
+		wait $attaching || status=$?
+		if [ $signal = TERM ]; then
+			if [ $status = 0 ]; then
+				qchain detach qcvm
+			else
+				[ $status = 143 ]
+			fi
+			nothing_left a.qcow2
+			continue
+		fi
+		# The daemon may be about to make it.
+		wait_for 10 qmp '{"execute": "query-version"}' > /dev/null
+		[ -b /dev/mapper/qcvm ] || qchain attach a.qcow2 --name qcvm > /dev/null
+		qchain detach qcvm
+		nothing_left a.qcow2
+	done
+	quit_daemon
+	clean a.qcow2
+}
+
+# has_socket PID
+has_socket() {
+	find "/proc/$1/fd" -lname 'socket:*' | grep -q .
+}
+
+# Daemons that do not answer, or are gone.
+without() {
+	local attaching status=0
+
+	make_vm1
+	launch_empty
+	kill -STOP $daemon
+	qchain attach a.qcow2 --name qcvm 2> /dev/null &
+	attaching=$!
+	wait_for 10 has_socket $attaching
+	kill $attaching
+	wait $attaching || status=$?
+	[ $status = 143 ]
+	kill -CONT $daemon
+	wait_for 10 exports_are '[]'
+	nothing_left a.qcow2
+	if command -v setpriv > /dev/null; then
+		exits 1 "Permission denied; to do without it: --no-daemon" \
+			setpriv --reuid 65534 --clear-groups qchain attach a.qcow2 --name qcvm
+	fi
+
+	# Its socket is still there.
+	kill -9 $daemon
+	wait $daemon || true
+	[ -S "$sock" ]
+	exits 1 "no daemon listens here" qchain attach a.qcow2 --name qcvm --socket "$sock"
+	exits 0 "" qchain attach a.qcow2 --name qcvm
+	exits 0 "" qchain detach qcvm
+	exits 0 "" qchain attach a.qcow2 --name qcvm
+	launch_empty
+	exports_are '[]'
+	exits 0 "" qchain detach qcvm
+	# Its device is taken down without the daemon: the next one forgets it.
+	exits 0 "" qchain attach a.qcow2 --name qcvm
+	exports_are '["qcvm"]'
+	kill -9 $daemon
+	wait $daemon || true
+	exits 0 "" qchain detach qcvm
+	launch_empty
+	exports_are '[]'
+	exits 0 "" qchain attach a.qcow2 --name qcvm
+	exits 0 "" qchain detach qcvm
+	nothing_left a.qcow2
+	quit_daemon
+
+	rm -f "$sock"
+	false_daemon silent
+	qchain attach a.qcow2 --name qcvm 2> "$scratch/err" &
+	attaching=$!
+	wait_for 10 grep -q blockdev-add "$scratch/asked"
+	kill $attaching
+	status=0
+	wait $attaching || status=$?
+	[ $status = 143 ]
+	grep -Fx "qchain: qcvm: the daemon does not answer, and may do it later; see: qchain tree" \
+		"$scratch/err"
+	kill $daemon
+	rm -f "$sock"
+	false_daemon gone
+	exits 1 "the daemon has closed the connection" qchain attach a.qcow2 --name qcvm
+	[ ! -e /dev/mapper/qcvm ]
+	unlocked a.qcow2
+	kill $daemon
+}
+
+# false_daemon silent|gone: says nothing to what changes something, or goes then; $scratch/asked.
+false_daemon() {
+	: > "$scratch/asked"
+	python3 - "$sock" "$1" "$scratch/asked" <<- 'END' &
+		import json, socket, sys
+		with socket.socket(socket.AF_UNIX) as s, open(sys.argv[3], 'w') as asked:
+		    s.bind(sys.argv[1])
+		    s.listen()
+		    while True:
+		        client, _ = s.accept()
+		        client.sendall(b'{"QMP": {}}\r\n')
+		        while data := client.recv(65536):
+		            command = json.loads(data)['execute']
+		            print(command, file=asked, flush=True)
+		            if not command.startswith('q'):
+		                if sys.argv[2] == 'gone':
+		                    break
+		                continue
+		            answer = [] if command.startswith('query') else {}
+		            client.sendall(json.dumps({'return': answer}).encode() + b'\r\n')
+		        client.close()
+	END
+	daemon=$!
+	wait_for 10 test -S "$sock"
+}
+
 # --- jobs -----------------------------------------------------------------------------------------
 
 shown() {
@@ -428,12 +717,17 @@ errors() {
 	clean b.qcow2
 }
 
-plan 10
+plan 15
 modprobe dm-flakey || skip_all "there is no dm-flakey"
 bad_disk bad-base 32
 try_daemon "snapshot" snapshots
 try_daemon "tree of an export" trees
 try_daemon "tree of all devices, with and without a daemon" devices
+try_daemon "attach through the daemon" attached
+try_daemon "attach: every option means the same, or is refused" options
+try_daemon "attach that fails half-way" half_way
+try_daemon "attach ended at any moment" ended
+try_daemon "attach without a daemon, or with one that does not answer" without
 try_daemon "jobs: once, as lines, as JSON, on a terminal" shown
 try_daemon "a job that ends at once is waited for" at_once
 try_daemon "commit, in one and in two steps" commits

@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 /* qchain attach, detach and table. */
-#include "attach.h"
-#include "cli.h"
+#include <errno.h>
+
+#include "attach-daemon.h"
 #include "table.h"
 
 /* Options that attach and table have in common come first, at the same places. */
@@ -11,7 +12,14 @@ enum {
 	OPT_ERROR_IF_NO_SPACE,
 	OPT_NO_DISCARD_PASSDOWN,
 	ATTACH_NAME,
+	ATTACH_SOCKET,
+	ATTACH_NO_DAEMON,
 	TABLE_JSON = ATTACH_NAME,
+};
+
+enum {
+	DETACH_SOCKET,
+	DETACH_NO_DAEMON,
 };
 
 #define COMMON_OPTIONS								\
@@ -26,10 +34,16 @@ enum {
 		"no-discard-passdown", 0, CLI_FLAG, NULL,			\
 		"do not give freed clusters back to what lies below" }
 
+#define DAEMON_OPTIONS(socket, no_daemon)					\
+	[socket] = { "socket", 's', CLI_ARGUMENT, "PATH",			\
+		     "of the daemon, which there must be" },			\
+	[no_daemon] = { "no-daemon", 0, CLI_FLAG, NULL, "even if there is one" }
+
 static const struct cli_option attach_options[] = {
 	COMMON_OPTIONS,
 	[ATTACH_NAME] = { "name", 'n', CLI_ARGUMENT, "NAME",
 			  "name of the device; the image's base name if not given" },
+	DAEMON_OPTIONS(ATTACH_SOCKET, ATTACH_NO_DAEMON),
 	{ 0 }
 };
 
@@ -53,6 +67,32 @@ static unsigned int table_flags(const struct cli_call *call)
 	       (call->values[OPT_NO_DISCARD_PASSDOWN] ? QC_TABLE_NO_DISCARD_PASSDOWN : 0);
 }
 
+/*
+ * The daemon that is to do it; *@client is NULL when there is none, or none is wanted.  One that is
+ * there and cannot be asked is an error: what is done behind its back it does not know.
+ */
+static int find_daemon(const char *socket, bool unwanted, struct client **client,
+		       struct qc_error *err)
+{
+	struct qc_error cause;
+	int ret;
+
+	*client = NULL;
+	if (socket && unwanted)
+		return qc_fail(err, EINVAL, "--no-daemon", "give one of them",
+			       "contradicts --socket");
+	if (unwanted)
+		return 0;
+	ret = client_connect(client_path(socket), client, &cause);
+	if (!ret || (!socket && (ret == -ENOENT || ret == -ECONNREFUSED)))
+		return 0;
+	if (socket) {
+		*err = cause;
+		return ret;
+	}
+	return qc_fail(err, -ret, "the daemon", "to do without it: --no-daemon", "%s", cause.text);
+}
+
 static int run_attach(const struct cli_call *call, struct qc_error *err)
 {
 	const char *image = call->arguments[0];
@@ -65,12 +105,17 @@ static int run_attach(const struct cli_call *call, struct qc_error *err)
 		.begin = cli_hold_signals,
 		.cancelled = cli_signal_pending,
 	};
+	CLEANUP_CLIENT struct client *client = NULL;
 	CLEANUP_FREE char *node = NULL;
 	int ret;
 
 	ret = cli_format(call->values[OPT_FORMAT], &options.format, err);
 	if (!ret)
-		ret = qc_attach(image, &options, err);
+		ret = find_daemon(call->values[ATTACH_SOCKET], call->values[ATTACH_NO_DAEMON],
+				  &client, err);
+	if (!ret)
+		ret = client ? attach_by_daemon(client, image, &options, err) :
+			       qc_attach(image, &options, err);
 	cli_release_signals();
 	if (ret < 0)
 		return ret;
@@ -90,11 +135,25 @@ const struct cli_command cli_attach = {
 	.run = run_attach,
 };
 
-static const struct cli_option no_options[] = { { 0 } };
+static const struct cli_option detach_options[] = {
+	DAEMON_OPTIONS(DETACH_SOCKET, DETACH_NO_DAEMON),
+	{ 0 }
+};
 
 static int run_detach(const struct cli_call *call, struct qc_error *err)
 {
-	return qc_detach(base_name(call->arguments[0]), err);
+	const char *name = base_name(call->arguments[0]);
+	CLEANUP_CLIENT struct client *client = NULL;
+	int ret;
+
+	ret = find_daemon(call->values[DETACH_SOCKET], call->values[DETACH_NO_DAEMON], &client,
+			  err);
+	if (client)
+		ret = detach_by_daemon(client, name, err);
+	cli_release_signals();
+	if (ret)
+		return ret < 0 ? ret : CLI_OK;
+	return qc_detach(name, err);
 }
 
 const struct cli_command cli_detach = {
@@ -104,7 +163,7 @@ const struct cli_command cli_detach = {
 	.min_arguments = 1,
 	.max_arguments = 1,
 	.usage_exit = CLI_USAGE,
-	.options = no_options,
+	.options = detach_options,
 	.run = run_detach,
 };
 

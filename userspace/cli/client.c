@@ -9,12 +9,15 @@
 #include "json-stream.h"
 
 #define ANSWER_MAX (256U << 20)
+#define PATIENCE_MS 200		/* between questions whether to go on waiting */
 #define DEFAULT_PATH "/run/qchain/qmp.sock"
 
 struct client {
 	int fd;
 	char *path;			/* for errors */
 	struct json_stream *stream;
+	bool (*goes_on)(void *context);	/* may be NULL */
+	void *context;			/* for that */
 	const char *at;			/* what of input[] has not been read */
 	size_t left;
 	char input[65536];
@@ -25,6 +28,12 @@ const char *client_path(const char *option)
 	const char *environment = getenv("QCHAIN_SOCKET");
 
 	return option ? option : environment && *environment ? environment : DEFAULT_PATH;
+}
+
+void client_wait_while(struct client *client, bool (*goes_on)(void *context), void *context)
+{
+	client->goes_on = goes_on;
+	client->context = context;
 }
 
 int client_fd(const struct client *client)
@@ -122,11 +131,26 @@ int client_send(struct client *c, struct json_object *request, struct qc_error *
 	return 0;
 }
 
+/* Until there is input, or somebody has enough of that. */
+static int wait_for_input(struct client *c, struct qc_error *err)
+{
+	struct pollfd fd = { .fd = c->fd, .events = POLLIN };
+
+	while (c->goes_on && poll(&fd, 1, PATIENCE_MS) <= 0)
+		if (!c->goes_on(c->context))
+			return qc_fail(err, EINTR, c->path, NULL, "the daemon does not answer");
+	return 0;
+}
+
 /* Returns 1 when there is more input, 0 when there is none yet. */
 static int fill(struct client *c, bool wait, struct qc_error *err)
 {
 	ssize_t len;
+	int ret;
 
+	ret = wait ? wait_for_input(c, err) : 0;
+	if (ret < 0)
+		return ret;
 	do
 		len = recv(c->fd, c->input, sizeof(c->input), wait ? 0 : MSG_DONTWAIT);
 	while (len < 0 && errno == EINTR);

@@ -14,6 +14,12 @@ const char *client_path(const char *option);
 int client_connect(const char *path, struct client **client, struct qc_error *err);
 void client_close(struct client *client);
 
+/*
+ * Ask @goes_on some times a second while something is waited for: when that is false the wait ends
+ * with -EINTR, and the connection is good for nothing but to be closed.
+ */
+void client_wait_while(struct client *client, bool (*goes_on)(void *context), void *context);
+
 /* To wait for messages with poll(). */
 int client_fd(const struct client *client);
 

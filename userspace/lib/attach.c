@@ -99,6 +99,21 @@ int qc_check_writable(const struct qc_chain *chain, struct qc_error *err)
 	return top->header ? qc_header_sound(top->header, top->store->path, err) : 0;
 }
 
+static int check_size(const struct qc_chain *chain, struct qc_error *err)
+{
+	if (qc_table_sectors(chain))
+		return 0;
+	return qc_fail(err, EINVAL, chain->layers[0].store->path,
+		       "give it a size: qemu-img resize", "the image has size 0");
+}
+
+/* Is it marked dirty, and nothing worse? */
+static bool is_dirty(const struct qc_header *h)
+{
+	return h && h->incompatible & QC_INCOMPAT_DIRTY &&
+	       !(h->incompatible & QC_INCOMPAT_CORRUPT);
+}
+
 /* "Dirty bit": refcounts may be wrong and are repaired before anything else. */
 static int repair_dirty(const struct qc_layer *top, const struct qc_attach_options *options,
 			struct qc_error *err)
@@ -128,11 +143,9 @@ static int repair_dirty(const struct qc_layer *top, const struct qc_attach_optio
 static int prepare_top(const struct qc_layer *top, const struct qc_attach_options *options,
 		       const struct qc_chain *chain, struct qc_error *err)
 {
-	const struct qc_header *h = top->header;
 	int ret;
 
-	if (h && h->incompatible & QC_INCOMPAT_DIRTY &&
-	    !(h->incompatible & QC_INCOMPAT_CORRUPT)) {
+	if (is_dirty(top->header)) {
 		ret = repair_dirty(top, options, err);
 		if (ret < 0)
 			return ret;
@@ -160,9 +173,9 @@ int qc_attach_chain(const struct qc_chain *chain, const struct qc_attach_options
 	CLEANUP_FD int serial = -1;
 	int ret;
 
-	if (!qc_table_sectors(chain))
-		return qc_fail(err, EINVAL, chain->layers[0].store->path,
-			       "give it a size: qemu-img resize", "the image has size 0");
+	ret = check_size(chain, err);
+	if (ret < 0)
+		return ret;
 	if (!options->read_only) {
 		ret = prepare_top(&chain->layers[0], options, chain, err);
 		if (ret < 0)
@@ -186,10 +199,11 @@ int qc_attach_chain(const struct qc_chain *chain, const struct qc_attach_options
 	return ret;
 }
 
-int qc_attach(const char *image, const struct qc_attach_options *options, struct qc_error *err)
+/* The chain, locked, of an image of which a device of that name could be made. */
+static int open_chain(const char *image, const struct qc_attach_options *options,
+		      struct qc_chain **chain, struct qc_error *err)
 {
 	unsigned int chain_flags = QC_CHAIN_LOCK | (options->read_only ? 0 : QC_CHAIN_WRITE);
-	CLEANUP_CHAIN struct qc_chain *chain = NULL;
 	int ret;
 
 	ret = qc_dm_check_name(options->name, err);
@@ -206,12 +220,39 @@ int qc_attach(const char *image, const struct qc_attach_options *options, struct
 		if (ret < 0)
 			return ret;
 	}
-	ret = qc_chain_open(image, options->format, chain_flags, &chain, err);
+	ret = qc_chain_open(image, options->format, chain_flags, chain, err);
 	if (ret == -EBUSY)
 		explain_busy(image, err);
+	return ret;
+}
+
+int qc_attach(const char *image, const struct qc_attach_options *options, struct qc_error *err)
+{
+	CLEANUP_CHAIN struct qc_chain *chain = NULL;
+	int ret = open_chain(image, options, &chain, err);
+
+	return ret < 0 ? ret : qc_attach_chain(chain, options, err);
+}
+
+int qc_attach_check(const char *image, const struct qc_attach_options *options,
+		    struct qc_attach_facts *facts, struct qc_error *err)
+{
+	CLEANUP_CHAIN struct qc_chain *chain = NULL;
+	const struct qc_layer *top;
+	int ret;
+
+	ret = open_chain(image, options, &chain, err);
+	if (!ret)
+		ret = check_size(chain, err);
 	if (ret < 0)
 		return ret;
-	return qc_attach_chain(chain, options, err);
+	top = &chain->layers[0];
+	*facts = (struct qc_attach_facts){
+		.format = top->format,
+		.is_bdev = top->store->is_bdev,
+		.dirty = !options->read_only && is_dirty(top->header),
+	};
+	return options->read_only || facts->dirty ? 0 : qc_check_writable(chain, err);
 }
 
 /* Where the device is mounted, as a new string, or NULL. */

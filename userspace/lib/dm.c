@@ -92,18 +92,44 @@ int qc_dm_check_name(const char *name, struct qc_error *err)
 	return 0;
 }
 
-int qc_dm_serialise(int *fd, struct qc_error *err)
+static int open_control(int flags, int *fd, struct qc_error *err)
 {
 	CLEANUP_TASK struct dm_task *task = new_task(DM_DEVICE_VERSION, NULL);
-	CLEANUP_FD int control = -1;
 
 	/* Loads dm_mod and makes the node where nobody did. */
 	if (!task || !dm_task_run(task))
 		return failed(task, CONTROL_NODE, "talk to device-mapper", err);
-	control = open(CONTROL_NODE, O_RDONLY | O_CLOEXEC);
-	if (control < 0)
-		return qc_fail_errno(err, errno, CONTROL_NODE, "cannot open");
+	*fd = open(CONTROL_NODE, flags | O_CLOEXEC);
+	return *fd < 0 ? qc_fail_errno(err, errno, CONTROL_NODE, "cannot open") : 0;
+}
+
+int qc_dm_serialise(int *fd, struct qc_error *err)
+{
+	CLEANUP_FD int control = -1;
+	int ret;
+
+	ret = open_control(O_RDONLY, &control, err);
+	if (ret < 0)
+		return ret;
 	while (flock(control, LOCK_EX) < 0)
+		if (errno != EINTR)
+			return qc_fail_errno(err, errno, CONTROL_NODE, "cannot lock");
+	*fd = control;
+	control = -1;
+	return 0;
+}
+
+/* A lock of another kind, which that of qc_dm_serialise() does not meet. */
+int qc_dm_serialise_clients(int *fd, struct qc_error *err)
+{
+	struct flock lock = { .l_type = F_WRLCK, .l_whence = SEEK_SET, .l_len = 1 };
+	CLEANUP_FD int control = -1;
+	int ret;
+
+	ret = open_control(O_RDWR, &control, err);
+	if (ret < 0)
+		return ret;
+	while (fcntl(control, F_OFD_SETLKW, &lock) < 0)
 		if (errno != EINTR)
 			return qc_fail_errno(err, errno, CONTROL_NODE, "cannot lock");
 	*fd = control;

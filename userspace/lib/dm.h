@@ -34,6 +34,12 @@ int qc_dm_check_name(const char *name, struct qc_error *err);
  */
 int qc_dm_serialise(int *fd, struct qc_error *err);
 
+/*
+ * Keep other programs that have devices made by a daemon from doing so until *@fd is closed: the
+ * daemon itself takes the other lock meanwhile.  Waits.
+ */
+int qc_dm_serialise_clients(int *fd, struct qc_error *err);
+
 int qc_dm_query(const char *name, struct qc_dm_device *device, struct qc_error *err);
 
 /*
