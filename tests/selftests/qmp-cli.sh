@@ -170,7 +170,7 @@ devices() {
 	grow_chain
 	qemu-img create -q -f qcow2 other.qcow2 8M
 	qemu-img bitmap --add other.qcow2 gone
-	qchain attach --read-only other.qcow2 --name qcother > /dev/null
+	qchain attach --no-daemon --read-only other.qcow2 --name qcother > /dev/null
 	exits 0 "" qchain stream node-B --job j --speed 64K
 	exits 0 "" qchain tree
 	cat "$scratch/out"
