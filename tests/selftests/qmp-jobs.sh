@@ -362,6 +362,70 @@ runs() {
 	[ "$(dmsetup info -c --noheadings -o suspended virtio0)" = Active ]
 }
 
+# --- quit while a device is in use ----------------------------------------------------------------
+
+# add NAME FILENAME DRIVER: an export of what is to be written to.
+add() {
+	execute blockdev-add "{\"driver\": \"raw\", \"node-name\": \"node-$1\",
+		\"file\": {\"driver\": \"$3\", \"filename\": \"$2\"}}" | is '. == {}'
+	execute block-export-add "{\"type\": \"dm\", \"id\": \"$1\", \"name\": \"$1\",
+		\"node-name\": \"node-$1\", \"writable\": true}" | is '. == {}'
+}
+
+devices_are() {
+	[ "$(dm_names | grep -vx -e bad-base -e other | sort | xargs)" = "$1" ] || { dm_names; return 1; }
+}
+
+# All is as it was: the devices, and the job.
+untouched() {
+	execute query-block-exports | is '[.[].id] | sort == ["newer", "on-it", "virtio0"]'
+	devices_are "newer on-it virtio0"
+	execute query-jobs | is 'length == 1 and .[0].status == "running"'
+	story virtio0 "created running"
+}
+
+# The job is of the oldest device, which is also what is in use; one is on another one.
+refused_quit() {
+	fresh_dir ext4
+	cd "$dir"
+	qemu-img create -q -f qcow2 a.qcow2 8M
+	start_with_a
+	snapshot node-A b
+	fill 2 4
+	watch_events
+	truncate -s 8M newer.img
+	add newer newer.img file
+	add on-it /dev/mapper/newer host_device
+	execute block-stream '{"device": "virtio0", "speed": 1}' | is '. == {}'
+	wait_for 10 status_is virtio0 running
+	for name in virtio0 newer on-it; do
+		exec 9< /dev/mapper/$name
+		says_part "export '$name' still in use" quit
+		exec 9<&-
+		untouched
+	done
+	dmsetup create other --table "0 8 linear /dev/mapper/newer 0"
+	says_part "export 'newer' still in use" quit
+	untouched
+	dmsetup remove --retry other
+
+	# A signal leaves everything running, and the job with it.
+	exec 9< /dev/mapper/virtio0
+	kill -TERM "$daemon"
+	fails wait "$daemon"
+	exec 9<&-
+	devices_are "newer on-it virtio0"
+	[ "$(status_field virtio0 8)" = 1 ]
+	launch_with_a
+	daemon_ready
+	wait_for 10 job_is running
+	# Nobody is left: also the one that lies on another one goes.
+	quit_daemon
+	devices_are ""
+	clean a.qcow2
+	clean b.qcow2
+}
+
 # --- a daemon that is killed ----------------------------------------------------------------------
 
 killed() {
@@ -446,6 +510,7 @@ try_daemon "an active commit while more is written than it copies" caught_up
 try_daemon "an end that cannot be written" unwritten
 try_daemon "errors below" bad_base
 try_daemon "commit by the monitor for people" people
+try_daemon "quit while a device is in use harms nothing" refused_quit
 try_daemon "a daemon that is killed while the kernel refuses a base" refused_switch
 try_daemon "a daemon that is killed" killed
 tail -n 20 "$scratch/daemon.log" | sed 's/^/# /'

@@ -55,7 +55,12 @@ const struct qapi_command *const qapi_commands[] = { control_commands, test_comm
 const struct qapi_event *const qapi_events[] = { test_events, NULL };
 
 static char quit_log[64];
-static bool refuse;
+static bool refuse, foresee;
+
+static int may_quit_first(struct qmp_error *error)
+{
+	return foresee ? qmp_fail(error, "Device 'y' is in use") : 0;
+}
 
 static int quit_first(bool keep, struct qmp_error *error)
 {
@@ -70,7 +75,9 @@ static int quit_second(bool keep, struct qmp_error *error)
 	return refuse && !keep ? qmp_fail(error, "Device 'x' is in use") : 0;
 }
 
-static const struct daemon_part first = { .name = "first", .quit = quit_first };
+static const struct daemon_part first = {
+	.name = "first", .may_quit = may_quit_first, .quit = quit_first
+};
 static const struct daemon_part second = { .name = "second", .quit = quit_second };
 const struct daemon_part *const daemon_parts[] = { &first, &second, NULL };
 
@@ -333,6 +340,13 @@ static void quitting(void **state)
 	struct qmp_session *s = negotiated();
 
 	(void)state;
+	/* What is known before keeps all from quitting. */
+	foresee = true;
+	assert_string_equal(ask(s, "{'execute':'quit'}"),
+			    ERROR("GenericError", "Device 'y' is in use") "}\r\n");
+	assert_string_equal(quit_log, "");
+	assert_false(quit_done());
+	foresee = false;
 	refuse = true;
 	assert_string_equal(ask(s, "{'execute':'quit'}"),
 			    ERROR("GenericError", "Device 'x' is in use") "}\r\n");
@@ -349,6 +363,7 @@ static void quitting_in_the_end(void **state)
 
 	(void)state;
 	quit_log[0] = 0;
+	foresee = true;
 	assert_int_equal(qmp_session_feed(s, text, strlen(text)), strchr(text, '}') + 2 - text);
 	assert_string_equal(output(s), "{\"return\":{}}\r\n");
 	assert_string_equal(quit_log, "2k1k");

@@ -2,6 +2,7 @@
 /* Exports: making devices of nodes, and removing them; stop and cont. */
 #include <errno.h>
 #include <stdio.h>
+#include <sys/sysmacros.h>
 
 #include "attach.h"
 #include "export.h"
@@ -483,6 +484,37 @@ static void close_nodes_on(const struct export *export)
 			node = TAILQ_NEXT(node, link);
 		}
 	}
+}
+
+static size_t count_exports(void)
+{
+	struct export *export;
+	size_t count = 0;
+
+	TAILQ_FOREACH(export, &export_list, link)
+		count++;
+	return count;
+}
+
+int export_may_quit(struct qmp_error *error)
+{
+	CLEANUP_FREE dev_t *going = calloc(count_exports() + 1, sizeof(*going));
+	struct qc_dm_device device;
+	struct export *export;
+	struct qc_error err;
+	size_t count = 0;
+
+	if (!going)
+		return qmp_fail(error, "Out of memory");
+	/* The newest is removed first: it may lie on an older one. */
+	TAILQ_FOREACH_REVERSE(export, &export_list, export_list, link) {
+		if (qc_detach_check(export->name, going, count, &err) < 0)
+			return qmp_fail(error, "export '%s' still in use: %s", export->id,
+					err.text);
+		if (!qc_dm_query(export->name, &device, NULL) && device.exists)
+			going[count++] = makedev(device.major, device.minor);
+	}
+	return 0;
 }
 
 int export_quit(bool keep, struct qmp_error *error)

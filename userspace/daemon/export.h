@@ -78,7 +78,10 @@ size_t export_switch_all(struct export *const *exports, size_t count, struct qmp
  */
 void export_take_back(void);
 
-/* Remove all devices, or leave them all running. */
+/* Is no device in use, but by others of them?  Then export_quit() can remove all. */
+int export_may_quit(struct qmp_error *error);
+
+/* Remove all devices, or leave them all running.  On failure the newer ones can be gone. */
 int export_quit(bool keep, struct qmp_error *error);
 
 #endif /* QCHAIN_EXPORT_H */

@@ -206,7 +206,7 @@ static int on_end_signal(sd_event_source *source, const struct signalfd_siginfo 
 	log_line(LOG_INFO, "ending, by signal %u", info->ssi_signo);
 	if (!quit_run(quit_keeps(), &error))
 		return 0;
-	log_line(LOG_ERR, "%s; what is in use is left running", error.text);
+	log_line(LOG_ERR, "%s; all devices are left running", error.text);
 	quit_run(true, &error);
 	sd_event_exit(sd_event_source_get_event(source), EXIT_FAILED);
 	return 0;

@@ -20,10 +20,16 @@ struct daemon_part {
 	 */
 	int (*start)(struct sd_event *loop, struct qmp_error *error);
 	/*
+	 * May quit() take everything down, as far as can be known before?  Changes nothing.  All
+	 * parts are asked before the first one quits; not with @keep.  May be NULL.
+	 */
+	int (*may_quit)(struct qmp_error *error);
+	/*
 	 * The daemon is about to end.  @keep: leave devices running as they are, for the next
-	 * daemon to find; this must not fail.  Otherwise take down all that was set up; on -1 with
-	 * @error nothing of what could not be taken down is harmed, and the daemon goes on
-	 * (quit) or calls again with @keep (signals).  May be NULL.
+	 * daemon to find; this must not fail.  Otherwise take down all that was set up.  On -1
+	 * with @error, for what may_quit() could not know, the rest goes on as it is, and the
+	 * daemon goes on (quit) or calls again with @keep (signals); but parts that have quit
+	 * before, and what was taken down before, are not made anew.  May be NULL.
 	 */
 	int (*quit)(bool keep, struct qmp_error *error);
 };

@@ -19,10 +19,11 @@ bool quit_keeps(void)
 
 int quit_run(bool keep, struct qmp_error *error)
 {
-	size_t count = 0;
+	size_t count;
 
-	while (daemon_parts[count])
-		count++;
+	for (count = 0; daemon_parts[count]; count++)
+		if (!keep && daemon_parts[count]->may_quit && daemon_parts[count]->may_quit(error))
+			return -1;
 	while (count) {
 		const struct daemon_part *part = daemon_parts[--count];
 

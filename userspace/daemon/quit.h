@@ -14,7 +14,7 @@ bool quit_keeps(void);
 /*
  * quit_run - let all parts quit, the last one first, and leave the loop with status 0.
  * Returns 0, or -1 with @error set when something could not be taken down: then the daemon goes on,
- * with what is left.
+ * with everything when that was known before, else with what is left.
  */
 int quit_run(bool keep, struct qmp_error *error);
 

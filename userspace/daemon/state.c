@@ -860,5 +860,6 @@ static int quit(bool keep, struct qmp_error *error)
 const struct daemon_part graph_part = {
 	.name = "graph",
 	.start = start,
+	.may_quit = export_may_quit,
 	.quit = quit,
 };

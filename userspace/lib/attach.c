@@ -3,15 +3,19 @@
 #ifndef _GNU_SOURCE
 #define _GNU_SOURCE	/* asprintf */
 #endif
-#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <stdio.h>
 #include <sys/stat.h>
+#include <sys/sysmacros.h>
+#include <time.h>
 
 #include "attach.h"
 #include "check.h"
 #include "table.h"
+#include "users.h"
+
+#define CHECK_TRIES 25		/* of 200 ms, as libdevmapper tries to remove a device */
 
 /* Does a layer of the device lie where @store does? */
 static bool device_uses(const char *name, const struct qc_store *store)
@@ -255,50 +259,16 @@ int qc_attach_check(const char *image, const struct qc_attach_options *options,
 	return options->read_only || facts->dirty ? 0 : qc_check_writable(chain, err);
 }
 
-/* Where the device is mounted, as a new string, or NULL. */
-static char *mount_point(const struct qc_dm_device *device)
+static dev_t dev_of(const struct qc_dm_device *device)
 {
-	FILE *mounts = fopen("/proc/self/mountinfo", "re");
-	CLEANUP_FREE char *line = NULL;
-	char *found = NULL;
-	size_t size = 0;
-
-	while (mounts && !found && getline(&line, &size, mounts) > 0) {
-		unsigned int major, minor;
-		char point[4096];
-
-		if (sscanf(line, "%*d %*d %u:%u %*s %4095s", &major, &minor, point) == 3 &&
-		    major == device->major && minor == device->minor)
-			found = strdup(point);
-	}
-	if (mounts)
-		fclose(mounts);
-	return found;
+	return makedev(device->major, device->minor);
 }
 
-/* A block device that lies on the device, such as "dm-3", as a new string, or NULL. */
-static char *holder(const struct qc_dm_device *device)
+static int in_use(const char *name, const struct qc_dm_device *device, const dev_t *going,
+		  size_t count, struct qc_error *err)
 {
-	char path[64];
-	char *found = NULL;
-	struct dirent *entry;
-	DIR *dir;
-
-	snprintf(path, sizeof(path), "/sys/dev/block/%u:%u/holders", device->major,
-		 device->minor);
-	dir = opendir(path);
-	while (dir && !found && (entry = readdir(dir)))
-		if (entry->d_name[0] != '.')
-			found = strdup(entry->d_name);
-	if (dir)
-		closedir(dir);
-	return found;
-}
-
-static int in_use(const char *name, const struct qc_dm_device *device, struct qc_error *err)
-{
-	CLEANUP_FREE char *mounted = mount_point(device);
-	CLEANUP_FREE char *held = holder(device);
+	CLEANUP_FREE char *mounted = qc_mount_point(dev_of(device));
+	CLEANUP_FREE char *held = qc_holder(dev_of(device), going, count);
 
 	if (mounted)
 		return qc_fail(err, EBUSY, name, "umount it first", "is in use: mounted on %s",
@@ -347,21 +317,55 @@ static int write_back(const char *name, bool *broken, struct qc_error *err)
 }
 
 /*
- * Who has the device open?  Where udev runs it opens every device shortly after a writer has
- * closed it: then only what is known to last counts, and the removal waits for the rest.
+ * Does somebody have the device open, besides this process and the devices in @going?  What these
+ * have is not counted exactly: a device that they use is searched for other users.
  */
-static bool lasting_user(const struct qc_dm_device *device)
+static bool has_user(const struct qc_dm_device *device, const dev_t *going, size_t count)
+{
+	if (device->open_count <= 0)
+		return false;
+	return (!qc_held_by(dev_of(device), going, count) && !qc_open_here(dev_of(device))) ||
+	       qc_open_elsewhere(dev_of(device));
+}
+
+/* The same, of what is known to last, and without a search among processes. */
+static bool has_lasting_user(const struct qc_dm_device *device, const dev_t *going, size_t count)
 {
 	CLEANUP_FREE char *mounted = NULL;
 	CLEANUP_FREE char *held = NULL;
 
 	if (device->open_count <= 0)
 		return false;
-	if (!qc_dm_udev_runs())
-		return true;
-	mounted = mount_point(device);
-	held = holder(device);
+	mounted = qc_mount_point(dev_of(device));
+	held = qc_holder(dev_of(device), going, count);
 	return mounted || held;
+}
+
+/*
+ * Where udev runs it opens every device shortly after a writer has closed it: that alone is no
+ * reason to give up.
+ */
+int qc_detach_check(const char *name, const dev_t *going, size_t count, struct qc_error *err)
+{
+	const struct timespec pause = { .tv_nsec = 200000000 };
+	struct qc_dm_device device;
+	int ret;
+
+	for (int i = 0; i < CHECK_TRIES; i++) {
+		ret = qc_dm_query(name, &device, err);
+		if (ret < 0)
+			return ret;
+		if (!device.exists)
+			return 0;
+		if (has_lasting_user(&device, going, count))
+			break;
+		if (!has_user(&device, going, count))
+			return 0;
+		if (!qc_dm_udev_runs())
+			break;
+		nanosleep(&pause, NULL);
+	}
+	return in_use(name, &device, going, count, err);
 }
 
 int qc_detach(const char *name, struct qc_error *err)
@@ -387,8 +391,8 @@ int qc_detach(const char *name, struct qc_error *err)
 	if (!device.ours)
 		return qc_fail(err, ENODEV, name, "remove it with: dmsetup remove",
 			       "was not attached by qchain");
-	if (lasting_user(&device))
-		return in_use(name, &device, err);
+	if ((device.open_count > 0 && !qc_dm_udev_runs()) || has_lasting_user(&device, NULL, 0))
+		return in_use(name, &device, NULL, 0, err);
 	/* What could not be written on suspend is in memory, and nobody would be told of it. */
 	if (device.live && device.suspended) {
 		qc_dm_clear(name, NULL);
@@ -401,7 +405,7 @@ int qc_detach(const char *name, struct qc_error *err)
 	if (ret < 0 && resumed)
 		qc_dm_suspend(name, NULL);
 	if (ret == -EBUSY)
-		return in_use(name, &device, err);
+		return in_use(name, &device, NULL, 0, err);
 	if (!ret && broken)
 		return qc_fail(err, EIO, name, "check its top image: qchain check",
 			       "was detached, but not everything could be written to the image");
