@@ -41,6 +41,7 @@ struct transaction {
 	struct action *actions;
 	size_t count;
 	size_t nb_internal;
+	bool grouped;			/* the completion mode */
 	struct export **exports;	/* whose chain changes, or whose image gets a snapshot */
 	size_t nb_exports;
 	bool failed;			/* as a whole, or in part */
@@ -277,6 +278,11 @@ static int prepare(struct transaction *t, struct action *action, struct json_obj
 
 	if (!strcmp(type, "abort"))
 		return qmp_fail(error, "Transaction aborted using Abort action");
+	/* That is for actions that start jobs. */
+	if (t->grouped)
+		return qmp_fail(error,
+				"Action '%s' does not support Transaction property completion-mode = grouped",
+				type);
 	if (!strcmp(type, "blockdev-snapshot-internal-sync"))
 		return prepare_internal(t, action, data, error);
 	if (!strcmp(type, "blockdev-snapshot-sync"))
@@ -427,13 +433,14 @@ static int carry_out(struct transaction *t, struct qmp_error *error)
 	return switched == t->nb_exports && !t->failed ? 0 : -1;
 }
 
-static int transact(struct json_object *requests, struct qmp_error *error)
+static int transact(struct json_object *requests, bool grouped, struct qmp_error *error)
 {
 	size_t count = json_object_array_length(requests);
 	struct transaction t = {
 		.before = state_graph(),
 		.files = json_object_new_array(),
 		.actions = calloc(count + 1, sizeof(struct action)),
+		.grouped = grouped,
 	};
 	int ret = 0;
 
@@ -474,7 +481,7 @@ static int transact_one(const char *type, struct json_object *data, struct qmp_e
 	json_object_object_add(request, "type", json_object_new_string(type));
 	json_object_object_add(request, "data", json_object_get(data));
 	json_object_array_add(requests, request);
-	return transact(requests, error);
+	return transact(requests, false, error);
 }
 
 static int run_sync(struct qmp_session *session, struct json_object *arguments,
@@ -504,9 +511,13 @@ static int run_internal(struct qmp_session *session, struct json_object *argumen
 static int run_transaction(struct qmp_session *session, struct json_object *arguments,
 			   struct json_object **result, struct qmp_error *error)
 {
+	struct json_object *properties = json_object_object_get(arguments, "properties");
+	const char *mode = qapi_get_str(properties, "completion-mode", "individual");
+
 	(void)session;
 	(void)result;
-	return transact(json_object_object_get(arguments, "actions"), error);
+	return transact(json_object_object_get(arguments, "actions"), !strcmp(mode, "grouped"),
+			error);
 }
 
 const struct qapi_command snapshot_commands[] = {
