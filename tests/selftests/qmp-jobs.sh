@@ -426,6 +426,68 @@ refused_quit() {
 	clean b.qcow2
 }
 
+# --- what clients have set ------------------------------------------------------------------------
+
+killed_and_back() {
+	kill -9 "$daemon"
+	was_killed
+	launch_with_a
+	daemon_ready
+}
+
+# kept STATUS FILTER: the job has, before and after.
+kept() {
+	wait_for 20 job_is "$1"
+	execute query-block-jobs | is ".[0] | $2"
+	killed_and_back
+	wait_for 20 job_is "$1"
+	execute query-block-jobs | is ".[0] | $2"
+}
+
+# The next daemon has it, too.
+outlives() {
+	local set='(."auto-finalize" | not) and (."auto-dismiss" | not)'
+
+	over_bad_base
+	execute block-commit '{"device": "virtio0", "job-id": "j", "auto-finalize": false,
+		"auto-dismiss": false}' | is '. == {}'
+	wait_for 20 job_is ready
+	execute job-pause '{"id": "j"}' | is '. == {}'
+	kept standby ".paused and .ready and $set"
+	execute job-resume '{"id": "j"}' | is '. == {}'
+	kept ready "(.paused | not) and .ready and $set"
+	execute job-complete '{"id": "j"}' | is '. == {}'
+	kept pending "$set"
+	execute job-finalize '{"id": "j"}' | is '. == {}'
+	kept concluded "(has(\"error\") | not)"
+	execute job-dismiss '{"id": "j"}' | is '. == {}'
+	killed_and_back
+	no_jobs
+	layers_are bad-base
+	quit_daemon
+
+	over_bad_base
+	fail_at bad-base $((8 << 20)) 65536 error
+	execute block-stream '{"device": "virtio0", "on-error": "stop", "speed": 1048576,
+		"auto-dismiss": false}' | is '. == {}'
+	execute block-job-set-speed '{"device": "virtio0", "speed": 8388608}' | is '. == {}'
+	execute job-pause '{"id": "virtio0"}' | is '. == {}'
+	kept paused '.paused and ."io-status" == "ok" and .speed == 8388608'
+	execute job-resume '{"id": "virtio0"}' | is '. == {}'
+	wait_for 20 stopped
+	kept paused '.paused and ."io-status" == "failed" and .speed == 8388608'
+	execute block-job-set-speed '{"device": "virtio0", "speed": 0}' | is '. == {}'
+	fail_at bad-base
+	execute job-resume '{"id": "virtio0"}' | is '. == {}'
+	kept concluded '(has("error") | not) and (."auto-dismiss" | not)'
+	quit_daemon
+	clean a.qcow2
+}
+
+stopped() {
+	execute query-block-jobs | gojq -e '.[0]."io-status" == "failed"' > /dev/null
+}
+
 # --- a daemon that is killed ----------------------------------------------------------------------
 
 killed() {
@@ -497,7 +559,7 @@ ready_or_none() {
 }
 
 echo "# seed $seed"
-plan 16
+plan 17
 modprobe dm-flakey || skip_all "there is no dm-flakey"
 place tmpfs
 place ext4
@@ -511,6 +573,7 @@ try_daemon "an end that cannot be written" unwritten
 try_daemon "errors below" bad_base
 try_daemon "commit by the monitor for people" people
 try_daemon "quit while a device is in use harms nothing" refused_quit
+try_daemon "what clients have set outlives the daemon" outlives
 try_daemon "a daemon that is killed while the kernel refuses a base" refused_switch
 try_daemon "a daemon that is killed" killed
 tail -n 20 "$scratch/daemon.log" | sed 's/^/# /'

@@ -21,6 +21,7 @@ static struct json_object *job_state(const struct job *job)
 	qapi_add_bool(object, "concluded", job->status == JOB_CONCLUDED);
 	qapi_add_bool(object, "ends-here", job->ends_here);
 	qapi_add_bool(object, "completing", job->completing);
+	qapi_add_bool(object, "paused", job->user_paused);
 	qapi_add_bool(object, "done", job->done);
 	qapi_add_str(object, "export", job->export);
 	qapi_add_str(object, "on-error", job->on_error);
@@ -78,6 +79,7 @@ static bool restore(struct json_object *object)
 	job->status = qapi_get_bool(object, "concluded", false) ? JOB_CONCLUDED : JOB_CREATED;
 	job->ends_here = qapi_get_bool(object, "ends-here", false);
 	job->completing = qapi_get_bool(object, "completing", false);
+	job->user_paused = qapi_get_bool(object, "paused", false);
 	job->done = qapi_get_bool(object, "done", false);
 	job->export = copy(object, "export");
 	job->on_error = copy(object, "on-error");

@@ -526,6 +526,11 @@ int job_pause(struct job *job, struct qmp_error *error)
 	if (ret)
 		return kernel_failed(ret, &err, error);
 	job->user_paused = true;
+	/* Of one that is ready the kernel does not know it. */
+	if (job->status == JOB_READY && state_save(error)) {
+		job->user_paused = false;
+		return -1;
+	}
 	if (job->work)
 		set_status(job, JOB_PAUSED);
 	job_poll_soon();
@@ -539,11 +544,19 @@ int job_resume(struct job *job, struct qmp_error *error)
 
 	if (!job->user_paused)
 		return qmp_fail(error, "Can't resume a job that was not paused");
+	/* Written first: of one that does not go on yet the kernel knows that it is paused. */
+	job->user_paused = false;
+	ret = state_save(error);
+	if (ret) {
+		job->user_paused = true;
+		return ret;
+	}
 	job->error_told = false;
 	ret = job->work || job->status == JOB_STANDBY ? 0 : send(job, "resume", &err);
-	if (ret)
+	if (ret) {
+		job->user_paused = true;
 		return kernel_failed(ret, &err, error);
-	job->user_paused = false;
+	}
 	if (job->work)
 		set_status(job, JOB_RUNNING);
 	job->io_error = 0;
