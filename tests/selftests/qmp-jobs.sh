@@ -426,6 +426,55 @@ refused_quit() {
 	clean b.qcow2
 }
 
+# --- the name of a filter -------------------------------------------------------------------------
+
+# The name of a filter node is taken and listed while the job is there, also by the next daemon.
+filters() {
+	local name='"filter-node-name": "flt"'
+
+	fresh_dir ext4
+	chain_of_four
+	execute block-commit "{\"device\": \"virtio0\", \"job-id\": \"j\", \"speed\": 1, $name,
+		\"top-node\": \"node-C\", \"base-node\": \"node-B\"}" | is '. == {}'
+	listed '.drv == "commit_top" and .ro and .file == "c.qcow2" and .backing_file_depth == 3 and
+		.image.format == "commit_top" and .image."backing-image".filename == "c.qcow2"'
+	name_is_taken
+	killed_and_back
+	wait_for 20 job_is running
+	listed '.drv == "commit_top"'
+	name_is_taken
+	execute block-job-cancel '{"device": "j"}' | is '. == {}'
+	wait_for 20 no_jobs
+	execute query-named-block-nodes | is 'all(."node-name" != "flt")'
+	execute block-commit "{\"device\": \"virtio0\", \"job-id\": \"j\", $name}" | is '. == {}'
+	listed '.drv == "mirror_top" and (.ro | not) and .file == "d.qcow2"'
+	wait_for 60 job_is ready
+	execute block-job-cancel '{"device": "j"}' | is '. == {}'
+	wait_for 20 no_jobs
+	execute block-stream "{\"device\": \"virtio0\", \"job-id\": \"j\", \"speed\": 1, $name,
+		\"auto-dismiss\": false}" | is '. == {}'
+	listed '.drv == "copy-on-read" and .file == "d.qcow2"'
+	execute block-job-cancel '{"device": "j"}' | is '. == {}'
+	wait_for 20 job_is concluded
+	execute query-named-block-nodes | is 'all(."node-name" != "flt")'
+	execute blockdev-add '{"driver": "file", "node-name": "flt", "filename": "x.raw"}' |
+		is '. == {}'
+	ends "d.qcow2 c.qcow2 b.qcow2 a.qcow2" a.qcow2 b.qcow2 c.qcow2 d.qcow2
+}
+
+listed() {
+	execute query-named-block-nodes | is "[.[] | select(.\"node-name\" == \"flt\")] |
+		length == 1 and (.[0] | $1)"
+}
+
+name_is_taken() {
+	truncate -s 1M x.raw
+	says "Duplicate nodes with node-name='flt'" blockdev-add \
+		'{"driver": "file", "node-name": "flt", "filename": "x.raw"}'
+	says "Device name 'flt' conflicts with an existing node name" block-export-add \
+		'{"type": "dm", "id": "flt", "node-name": "node-D", "name": "y"}'
+}
+
 # --- what clients have set ------------------------------------------------------------------------
 
 killed_and_back() {
@@ -559,7 +608,7 @@ ready_or_none() {
 }
 
 echo "# seed $seed"
-plan 17
+plan 18
 modprobe dm-flakey || skip_all "there is no dm-flakey"
 place tmpfs
 place ext4
@@ -573,6 +622,7 @@ try_daemon "an end that cannot be written" unwritten
 try_daemon "errors below" bad_base
 try_daemon "commit by the monitor for people" people
 try_daemon "quit while a device is in use harms nothing" refused_quit
+try_daemon "the name of a job's filter" filters
 try_daemon "what clients have set outlives the daemon" outlives
 try_daemon "a daemon that is killed while the kernel refuses a base" refused_switch
 try_daemon "a daemon that is killed" killed

@@ -103,6 +103,8 @@ int commit_start(struct json_object *arguments, bool ends_here, struct qmp_error
 	if (top == root && qapi_has(arguments, "backing-file"))
 		return qmp_fail(error,
 				"'backing-file' specified, but 'top' is the active layer");
+	if (job_check_filter(arguments, error))
+		return -1;
 	export = job_graph_export(base, error);
 	if (!export)
 		return -1;

@@ -244,7 +244,7 @@ static int run_add(struct qmp_session *session, struct json_object *arguments,
 		return qmp_fail(error, "Invalid block export id");
 	if (export_find(id))
 		return qmp_fail(error, "Block export id '%s' is already in use", id);
-	if (node_find(id))
+	if (node_name_taken(id))
 		return qmp_fail(error, "Device name '%s' conflicts with an existing node name", id);
 	node = node_lookup(NULL, qapi_get_str(arguments, "node-name", ""), error);
 	if (!node)

@@ -29,6 +29,7 @@ static struct json_object *job_state(const struct job *job)
 	qapi_add_str(object, "below", job->below ? job->below->name : NULL);
 	qapi_add_str(object, "written", job->written ? job->written->name : NULL);
 	qapi_add_str(object, "backing-file", job->backing_file);
+	qapi_add_str(object, "filter-node-name", job->filter ? job->filter->name : NULL);
 	return object;
 }
 
@@ -62,6 +63,7 @@ static bool restore(struct json_object *object)
 {
 	struct job *job = calloc(1, sizeof(*job));
 	int type = job_type_parse(qapi_get_str(object, "type", ""));
+	const char *filter = qapi_get_str(object, "filter-node-name", NULL);
 	bool whole;
 
 	if (!job)
@@ -84,6 +86,7 @@ static bool restore(struct json_object *object)
 	job->export = copy(object, "export");
 	job->on_error = copy(object, "on-error");
 	job->backing_file = copy(object, "backing-file");
+	job->filter = filter ? node_reserve(filter) : NULL;
 	whole = find(object, "above", &job->above) && find(object, "below", &job->below) &&
 		find(object, "written", &job->written);
 	if (whole && type >= 0 && job->id &&

@@ -321,6 +321,8 @@ static void conclude(struct job *job)
 	if (job->error && job_is_block(job))
 		cancel_kernel(job);
 	job_graph_release(job);
+	node_unreserve(job->filter);
+	job->filter = NULL;
 	end_work(job);
 	tell_progress(job, job->error && job->cancelled ? "BLOCK_JOB_CANCELLED" :
 							  "BLOCK_JOB_COMPLETED");
@@ -613,6 +615,7 @@ void job_free(struct job *job)
 	free(job->export);
 	free(job->on_error);
 	free(job->backing_file);
+	node_unreserve(job->filter);
 	free(job);
 }
 
@@ -645,12 +648,34 @@ static struct job *add(enum job_type type, const char *id, struct qmp_error *err
 	return job;
 }
 
+int job_check_filter(struct json_object *arguments, struct qmp_error *error)
+{
+	const char *name = qapi_get_str(arguments, "filter-node-name", NULL);
+
+	if (!name)
+		return 0;
+	if (export_find(name))
+		return qmp_fail(error, "node-name=%s is conflicting with a device id", name);
+	return node_check_name(name, error);
+}
+
+struct node *job_filtered(const struct job *job, const char **driver)
+{
+	if (job->type == JOB_STREAM) {
+		*driver = "copy-on-read";
+		return job->above;
+	}
+	*driver = job->above ? "commit_top" : "mirror_top";
+	return job->above ? job->above->backing.node : export_find(job->export)->root.node;
+}
+
 struct job *job_new(enum job_type type, struct export *export, const char *device,
 		    struct json_object *arguments, struct qmp_error *error)
 {
 	const char *id = qapi_get_str(arguments, "job-id", NULL);
 	const char *on_error = qapi_get_str(arguments, "on-error", "report");
 	const char *backing_file = qapi_get_str(arguments, "backing-file", NULL);
+	const char *filter = qapi_get_str(arguments, "filter-node-name", NULL);
 	int64_t speed = qapi_get_int(arguments, "speed", 0);
 	struct job *job;
 
@@ -674,7 +699,9 @@ struct job *job_new(enum job_type type, struct export *export, const char *devic
 	job->export = strdup(export->id);
 	job->on_error = strdup(strcmp(on_error, "auto") ? on_error : "enospc");
 	job->backing_file = backing_file ? strdup(backing_file) : NULL;
-	if (job->export && job->on_error && (job->backing_file || !backing_file))
+	job->filter = filter ? node_reserve(filter) : NULL;
+	if (job->export && job->on_error && (job->backing_file || !backing_file) &&
+	    (job->filter || !filter))
 		return job;
 	job_free(job);
 	qmp_fail(error, "Out of memory");

@@ -85,6 +85,11 @@ struct job {
 	struct node *above, *below;
 	struct node *written;		/* a backing node that is written to, or NULL */
 	char *backing_file;		/* the name for above's header, or NULL */
+	/*
+	 * QEMU's jobs put a filter node over what they copy from.  There is none here, but when a
+	 * client gives it a name that is taken, and listed, until the end; NULL: it has not.
+	 */
+	struct node_reservation *filter;
 	bool user_paused;		/* by a client, or by an error */
 	bool cancelled;
 	bool completing;		/* a client has said so; it is ready, or was */
@@ -114,7 +119,7 @@ struct job *job_find(const char *id);
 
 /*
  * A new job in the list, with what the arguments of block-stream and block-commit have in common:
- * job-id, speed, on-error, auto-finalize, auto-dismiss, backing-file.
+ * job-id, speed, on-error, auto-finalize, auto-dismiss, backing-file, filter-node-name (checked).
  * @export: whose device is to do it.  @device: what the client called that, for the default ID.
  */
 struct job *job_new(enum job_type type, struct export *export, const char *device,
@@ -126,6 +131,12 @@ struct job *job_new(enum job_type type, struct export *export, const char *devic
  */
 int job_run(enum job_type type, const char *id, const struct job_work *work, void *data,
 	    struct qmp_error *error);
+
+/* Can the filter node have the name that is in the arguments, if there is one? */
+int job_check_filter(struct json_object *arguments, struct qmp_error *error);
+
+/* Of a job with a filter: the node that it would be over, and its driver in QEMU. */
+struct node *job_filtered(const struct job *job, const char **driver);
 
 /* Out of the list, without a word. */
 void job_free(struct job *job);

@@ -8,6 +8,8 @@
 struct node_list node_list = TAILQ_HEAD_INITIALIZER(node_list);
 u64 node_last_number;
 
+static TAILQ_HEAD(, node_reservation) reservations = TAILQ_HEAD_INITIALIZER(reservations);
+
 /* Where what went wrong does not matter; not on the stack, as chains are released recursively. */
 static struct qmp_error ignored;
 
@@ -100,9 +102,38 @@ int node_check_name(const char *name, struct qmp_error *error)
 		return qmp_fail(error, "Invalid node-name: '%s'", name);
 	if (strlen(name) > NODE_NAME_MAX)
 		return qmp_fail(error, "Node name too long");
-	if (node_find(name))
+	if (node_name_taken(name))
 		return qmp_fail(error, "Duplicate nodes with node-name='%s'", name);
 	return 0;
+}
+
+struct node_reservation *node_reserve(const char *name)
+{
+	struct node_reservation *reservation = calloc(1, sizeof(*reservation));
+
+	if (!reservation)
+		return NULL;
+	snprintf(reservation->name, sizeof(reservation->name), "%s", name);
+	TAILQ_INSERT_TAIL(&reservations, reservation, link);
+	return reservation;
+}
+
+void node_unreserve(struct node_reservation *reservation)
+{
+	if (!reservation)
+		return;
+	TAILQ_REMOVE(&reservations, reservation, link);
+	free(reservation);
+}
+
+bool node_name_taken(const char *name)
+{
+	const struct node_reservation *reservation;
+
+	TAILQ_FOREACH(reservation, &reservations, link)
+		if (!strcmp(reservation->name, name))
+			return true;
+	return node_find(name);
 }
 
 struct node *node_new(const char *name, enum node_driver driver)

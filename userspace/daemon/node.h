@@ -119,6 +119,19 @@ bool node_wellformed(const char *name);
 /* May a new node have the name? */
 int node_check_name(const char *name, struct qmp_error *error);
 
+/* A name that is kept from nodes, though there is no node of that name. */
+struct node_reservation {
+	TAILQ_ENTRY(node_reservation) link;
+	char name[NODE_NAME_MAX + 1];
+};
+
+/* @name has been checked.  NULL without memory; undone with node_unreserve(), which takes NULL. */
+struct node_reservation *node_reserve(const char *name);
+void node_unreserve(struct node_reservation *reservation);
+
+/* Is there a node of that name, or is it reserved? */
+bool node_name_taken(const char *name);
+
 /* A new node in the list, without users; @name NULL: one is made up.  NULL without memory. */
 struct node *node_new(const char *name, enum node_driver driver);
 

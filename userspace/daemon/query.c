@@ -5,6 +5,7 @@
 
 #include "dm.h"
 #include "export.h"
+#include "job.h"
 #include "query.h"
 #include "schema-block.h"
 #include "snapshot-info.h"
@@ -132,6 +133,34 @@ static struct json_object *device_info(struct node *node, const struct export *e
 	return info;
 }
 
+/* What QEMU has to tell of the filter of a job, which is over the node that the job copies from. */
+static struct json_object *filter_info(const struct job *job, bool flat)
+{
+	static const char *const same[] = { "virtual-size", "actual-size" };
+	struct json_object *info, *below, *value, *image = json_object_new_object();
+	const char *driver;
+	struct node *node = job_filtered(job, &driver);
+
+	info = device_info(node, NULL, flat);
+	json_object_object_add(info, "node-name", json_object_new_string(job->filter->name));
+	json_object_object_add(info, "drv", json_object_new_string(driver));
+	json_object_object_del(info, "backing_file");
+	below = json_object_object_get(info, "image");
+	qapi_add_str(image, "filename", node_protocol(node)->filename);
+	qapi_add_str(image, "format", driver);
+	qapi_add_bool(image, "dirty-flag", false);
+	for (size_t i = 0; i < ARRAY_SIZE(same); i++)
+		if (json_object_object_get_ex(below, same[i], &value))
+			json_object_object_add(image, same[i], json_object_get(value));
+	if (!flat) {
+		value = json_object_object_get(info, "backing_file_depth");
+		json_object_set_int64(value, json_object_get_int64(value) + 1);
+		json_object_object_add(image, "backing-image", json_object_get(below));
+	}
+	json_object_object_add(info, "image", image);
+	return info;
+}
+
 /* The device that the node is, or the first of several that has limits. */
 static const struct export *limited_export(const struct node *node)
 {
@@ -148,10 +177,14 @@ static int run_nodes(struct qmp_session *session, struct json_object *arguments,
 {
 	bool flat = qapi_get_bool(arguments, "flat", false);
 	struct node *node;
+	struct job *job;
 
 	(void)session;
 	(void)error;
 	*result = json_object_new_array();
+	TAILQ_FOREACH_REVERSE(job, &job_list, job_list, link)
+		if (job->filter)
+			json_object_array_add(*result, filter_info(job, flat));
 	TAILQ_FOREACH_REVERSE(node, &node_list, node_list, link)
 		json_object_array_add(*result, device_info(node, limited_export(node), flat));
 	return 0;

@@ -37,6 +37,7 @@ const struct qapi_type schema_block_stream =
 	       OPTIONAL("bottom", qapi_str),
 	       OPTIONAL("speed", qapi_int),
 	       OPTIONAL("on-error", on_error),
+	       OPTIONAL("filter-node-name", qapi_str),
 	       OPTIONAL("auto-finalize", qapi_bool),
 	       OPTIONAL("auto-dismiss", qapi_bool));
 
@@ -53,6 +54,7 @@ const struct qapi_type schema_block_commit =
 	       OPTIONAL("backing-file", qapi_str),
 	       OPTIONAL("speed", qapi_int),
 	       OPTIONAL("on-error", on_error),
+	       OPTIONAL("filter-node-name", qapi_str),
 	       OPTIONAL("auto-finalize", qapi_bool),
 	       OPTIONAL("auto-dismiss", qapi_bool));
 

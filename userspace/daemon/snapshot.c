@@ -195,7 +195,7 @@ static int prepare_sync(struct transaction *t, struct action *action, struct jso
 		return -1;
 	if (by_name && !name)
 		return qmp_fail(error, "New overlay node-name missing");
-	if (name && node_find(name))
+	if (name && node_name_taken(name))
 		return qmp_fail(error, "New overlay node-name already in use");
 	/* Before there is a file that nobody needs. */
 	if (name && node_check_name(name, error))

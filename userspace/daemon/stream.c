@@ -94,6 +94,7 @@ static int run_stream(struct qmp_session *session, struct json_object *arguments
 {
 	const char *device = qapi_get_str(arguments, "device", "");
 	struct node *top = node_lookup(device, device, error), *base;
+	struct qmp_error cause = { 0 };
 	struct export *export;
 	struct job *job;
 
@@ -103,6 +104,8 @@ static int run_stream(struct qmp_session *session, struct json_object *arguments
 		return -1;
 	if (!base && qapi_has(arguments, "backing-file"))
 		return qmp_fail(error, "backing file specified, but streaming the entire chain");
+	if (job_check_filter(arguments, &cause))
+		return qmp_fail(error, "Could not create node: %s", cause.text);
 	export = find_export(top, error);
 	if (!export)
 		return -1;
