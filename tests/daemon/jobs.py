@@ -4,7 +4,7 @@
 # What block-stream and block-commit refuse of nodes that are no devices, next to
 # qemu-storage-daemon's. Prints TAP.
 
-from daemon import Place, run_tests
+from daemon import Place, run_tests, same
 
 FILES = '''
 qemu-img create -q -f qcow2 a.qcow2 1M
@@ -33,6 +33,16 @@ def refused(job):
     yield job(**{'filter-node-name': 5})
 
 
+SYNC = {'snapshot-file': 'x.qcow2', 'snapshot-node-name': 'x'}
+NOT_FOUND = [
+    ('block-stream', {'device': 'x'}),
+    ('block_resize', {'device': 'x', 'size': 512}),
+    ('block_resize', {'node-name': 'x', 'size': 512}),
+    ('blockdev-snapshot-sync', {'device': 'x', **SYNC}),
+    ('blockdev-snapshot-sync', {'node-name': 'x', **SYNC}),
+    ('change-backing-file', {'device': 'x', 'image-node-name': 'c', 'backing-file': 'a.qcow2'}),
+]
+
 # As in internal.py.
 BOTH = [
     qcow2('a', **{'read-only': True}),
@@ -40,6 +50,7 @@ BOTH = [
     qcow2('c', backing='b'),
     *refused(stream),
     *refused(commit),
+    *NOT_FOUND,
     *(commit(**{'top-node': 'b', 'filter-node-name': name}) for name in ['b', '-']),
 ]
 
@@ -62,4 +73,21 @@ def like_qemu():
     return Images.next_to_qemu(BOTH)
 
 
-run_tests([like_qemu])
+def classes():
+    """what is not found has the class that the schema has for it"""
+    with Images() as p:
+        for command, arguments in NOT_FOUND:
+            wanted = {'class': 'DeviceNotFound', 'desc': "Cannot find device='{}' nor node-name='{}'"
+                      .format(arguments.get('device', ''), arguments.get('node-name') or (
+                          'x' if command in ('block-stream', 'change-backing-file') else ''))}
+            same(p.ask(command, arguments)['error'], wanted)
+        for command in ['block-commit', 'block-stream']:
+            same(p.ask(command, {'device': 'x'})['error']['class'], 'DeviceNotFound')
+        for command, arguments in [
+                ('blockdev-snapshot', {'node': 'x', 'overlay': 'y'}),
+                ('blockdev-snapshot-internal-sync', {'device': 'x', 'name': 's'}),
+                ('blockdev-snapshot-delete-internal-sync', {'device': 'x', 'name': 's'})]:
+            same(p.ask(command, arguments)['error']['class'], 'GenericError')
+
+
+run_tests([like_qemu, classes])

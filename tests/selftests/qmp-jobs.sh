@@ -16,7 +16,7 @@
 refusals() {
 	fresh_dir ext4
 	chain_of_four
-	says "Cannot find device='x' nor node-name='x'" block-stream '{"device": "x"}'
+	says "DeviceNotFound: Cannot find device='x' nor node-name='x'" block-stream '{"device": "x"}'
 	says "Invalid job ID ''" block-stream '{"device": "node-D"}'
 	says "Invalid job ID '1'" block-stream '{"device": "node-D", "job-id": "1"}'
 	says "Parameter 'speed' expects a non-negative value" block-stream \

@@ -101,9 +101,9 @@ refusals() {
 
 	says "Node 'node-A' is busy: node is used as backing hd of 'node-B'" \
 		blockdev-snapshot-sync "{\"node-name\": \"node-A\", $sync}"
-	says "Cannot find device='' nor node-name='none'" \
+	says "DeviceNotFound: Cannot find device='' nor node-name='none'" \
 		blockdev-snapshot-sync "{\"node-name\": \"none\", $sync}"
-	says "Cannot find device='none' nor node-name=''" \
+	says "DeviceNotFound: Cannot find device='none' nor node-name=''" \
 		blockdev-snapshot-sync "{\"device\": \"none\", $sync}"
 	says "New overlay node-name missing" blockdev-snapshot-sync \
 		'{"node-name": "node-D", "snapshot-file": "x.qcow2"}'

@@ -11,6 +11,7 @@
 #define LONG_CHAIN 400
 
 static char said[QMP_ERROR_MAX];
+static enum qmp_class said_class;
 
 /* Run a command with JSON in which ' stands for ".  Returns its result or NULL, see said. */
 static struct json_object *run(const char *command, const char *fmt, ...)
@@ -31,11 +32,14 @@ static struct json_object *run(const char *command, const char *fmt, ...)
 	assert_non_null(c);
 	assert_non_null(arguments);
 	said[0] = 0;
+	said_class = QMP_GENERIC_ERROR;
 	if (qapi_check(c->arguments, arguments, &error) ||
-	    c->run(NULL, arguments, &result, &error))
+	    c->run(NULL, arguments, &result, &error)) {
 		snprintf(said, sizeof(said), "%s", error.text);
-	else if (!result)
+		said_class = error.class;
+	} else if (!result) {
 		result = json_object_new_object();
+	}
 	json_object_put(arguments);
 	if (result && c->result)
 		assert_int_equal(qapi_check(c->result, result, &error), 0);
@@ -242,8 +246,10 @@ static void test_change_backing(void **state)
 	does("blockdev-add", QCOW2("B", "changed.qcow2"));
 	says("Cannot find device='none' nor node-name='none'", "change-backing-file",
 	     "{'device': 'none', 'image-node-name': 'B', 'backing-file': 'x'}");
+	assert_int_equal(said_class, QMP_DEVICE_NOT_FOUND);
 	says("Cannot find device='' nor node-name='none'", "change-backing-file",
 	     "{'device': 'B', 'image-node-name': 'none', 'backing-file': 'x'}");
+	assert_int_equal(said_class, QMP_GENERIC_ERROR);
 	does("change-backing-file",
 	     "{'device': 'B', 'image-node-name': 'B', 'backing-file': './a.qcow2'}");
 	h = header_of("changed.qcow2");

@@ -172,7 +172,7 @@ static int run_resize(struct qmp_session *session, struct json_object *arguments
 {
 	const char *device = qapi_get_str(arguments, "device", NULL);
 	const char *name = qapi_get_str(arguments, "node-name", NULL);
-	struct node *node = node_lookup(device, name, error);
+	struct node *node = node_lookup_device(device, name, error);
 	int64_t size = qapi_get_int(arguments, "size", 0);
 	struct export *export;
 

@@ -102,7 +102,7 @@ static int run_change_backing(struct qmp_session *session, struct json_object *a
 	const char *device = qapi_get_str(arguments, "device", "");
 	const char *name = qapi_get_str(arguments, "image-node-name", "");
 	const char *backing = qapi_get_str(arguments, "backing-file", "");
-	struct node *top = node_lookup(device, device, error);
+	struct node *top = node_lookup_device(device, device, error);
 	const char *format, *writer;
 	struct node *node;
 

@@ -25,6 +25,15 @@ struct node *node_lookup(const char *device, const char *name, struct qmp_error 
 	return node;
 }
 
+struct node *node_lookup_device(const char *device, const char *name, struct qmp_error *error)
+{
+	struct node *node = node_lookup(device, name, error);
+
+	if (!node)
+		error->class = QMP_DEVICE_NOT_FOUND;
+	return node;
+}
+
 static int check_type(const struct node *node, struct qmp_error *error)
 {
 	struct stat st;

@@ -61,6 +61,12 @@ int node_open_again(const struct node *protocol, struct qc_store **store,
 /* By export ID, or by name; either may be NULL. */
 struct node *node_lookup(const char *device, const char *name, struct qmp_error *error);
 
+/*
+ * The same for commands whose documentation has the error class DeviceNotFound for it.  QEMU's have
+ * not got it.
+ */
+struct node *node_lookup_device(const char *device, const char *name, struct qmp_error *error);
+
 /* The options of a protocol node of @path: a device if there is one of that name, else a file. */
 struct json_object *node_file_options(const char *path);
 

@@ -190,7 +190,7 @@ static int prepare_sync(struct transaction *t, struct action *action, struct jso
 	const char *by_name = qapi_get_str(data, "node-name", NULL);
 	int driver = node_driver_parse(format);
 
-	action->node = node_lookup(qapi_get_str(data, "device", NULL), by_name, error);
+	action->node = node_lookup_device(qapi_get_str(data, "device", NULL), by_name, error);
 	if (!action->node || check_node(action->node, error))
 		return -1;
 	if (by_name && !name)

@@ -93,7 +93,7 @@ static int run_stream(struct qmp_session *session, struct json_object *arguments
 		      struct json_object **result, struct qmp_error *error)
 {
 	const char *device = qapi_get_str(arguments, "device", "");
-	struct node *top = node_lookup(device, device, error), *base;
+	struct node *top = node_lookup_device(device, device, error), *base;
 	struct qmp_error cause = { 0 };
 	struct export *export;
 	struct job *job;
