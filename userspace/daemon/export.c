@@ -5,6 +5,7 @@
 #include <sys/sysmacros.h>
 
 #include "attach.h"
+#include "device-state.h"
 #include "export.h"
 #include "job.h"
 #include "log.h"
@@ -262,7 +263,7 @@ static int run_add(struct qmp_session *session, struct json_object *arguments,
 		return -1;
 	}
 	/* Written first: a device that is there must be known. */
-	if (!state_save(error) && !attach(export, error))
+	if (!device_state_watch(error) && !state_save(error) && !attach(export, error))
 		return 0;
 	export_free(export);
 	state_save(&ignored);

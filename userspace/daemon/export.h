@@ -8,6 +8,12 @@
 
 #include "node.h"
 
+enum export_trouble {
+	EXPORT_WELL,
+	EXPORT_NO_SPACE,
+	EXPORT_CORRUPT,
+};
+
 struct export {
 	TAILQ_ENTRY(export) link;
 	char *id;
@@ -15,6 +21,9 @@ struct export {
 	bool writable;
 	bool loaded;			/* its device is stopped; cont gives it a new table */
 	struct node_edge root;
+	/* device-state.c: what was last told, and of which node */
+	enum export_trouble trouble;
+	char trouble_of[NODE_NAME_MAX + 1];
 	/* throttle.c */
 	char *group;			/* what was last limited, NULL: nothing was */
 	struct json_object *cgroups;	/* paths of those that may have limits; NULL: none */

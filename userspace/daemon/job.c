@@ -7,7 +7,6 @@
 #include <stdio.h>
 
 #include "dm.h"
-#include "dm-events.h"
 #include "job-graph.h"
 #include "job.h"
 #include "log.h"
@@ -17,8 +16,6 @@
 struct job_list job_list = TAILQ_HEAD_INITIALIZER(job_list);
 
 static sd_event_source *poll_source;	/* NULL before start */
-static bool watching;
-static sd_event *watch_loop;
 
 static const struct {
 	const char *name;
@@ -484,7 +481,7 @@ static void catch_up(struct job *job)
 	}
 }
 
-static void poll_all(void)
+void job_poll_all(void)
 {
 	struct job *job, *next;
 
@@ -498,7 +495,7 @@ static int on_poll(sd_event_source *source, void *context)
 {
 	(void)source;
 	(void)context;
-	poll_all();
+	job_poll_all();
 	return 0;
 }
 
@@ -738,21 +735,13 @@ static int start_kernel(struct job *job, struct qmp_error *error)
 	return ret ? qmp_fail(error, "%s", err.text) : 0;
 }
 
-static int watch(struct qmp_error *error)
-{
-	if (!watching && dm_events_watch(watch_loop, poll_all, error))
-		return -1;
-	watching = true;
-	return 0;
-}
-
 int job_start(struct job *job, struct qmp_error *error)
 {
 	/*
 	 * Written before a base is made writable, and before there is a job: either would be in the
 	 * way when nobody knows of it.
 	 */
-	if (!watch(error) && !state_save(error) && !job_graph_prepare(job, error)) {
+	if (!state_save(error) && !job_graph_prepare(job, error)) {
 		if (!state_save(error) && !start_kernel(job, error)) {
 			set_status(job, JOB_CREATED);
 			set_status(job, JOB_RUNNING);
@@ -790,7 +779,7 @@ int job_run(enum job_type type, const char *id, const struct job_work *work, voi
 /* --- the part --------------------------------------------------------------------------------- */
 
 /* Go on with what an earlier daemon began. */
-static int take_up(struct qmp_error *error)
+static void take_up(void)
 {
 	struct job *job, *next;
 
@@ -806,28 +795,25 @@ static int take_up(struct qmp_error *error)
 			fail(job, "The daemon ended before the job did");
 			conclude(job);
 		} else {
-			if (watch(error))
-				return -1;
 			job_graph_relock(job);
 			job->status = JOB_CREATED;
 		}
 	}
 	job_poll_soon();
-	return 0;
 }
 
 static int start(sd_event *loop, struct qmp_error *error)
 {
 	int ret;
 
-	watch_loop = loop;
 	ret = sd_event_add_defer(loop, &poll_source, on_poll, NULL);
 	/* Clients come first: a step of a job leads to the next one. */
 	if (ret >= 0)
 		ret = sd_event_source_set_priority(poll_source, SD_EVENT_PRIORITY_IDLE);
 	if (ret < 0)
 		return qmp_fail(error, "cannot watch jobs: %s", strerror(-ret));
-	return take_up(error);
+	take_up();
+	return 0;
 }
 
 static int quit(bool keep, struct qmp_error *error)
@@ -841,7 +827,7 @@ static int quit(bool keep, struct qmp_error *error)
 			job_cancel(job, true);
 	}
 	if (!keep)
-		poll_all();
+		job_poll_all();
 	return 0;
 }
 

@@ -162,6 +162,9 @@ void job_dismiss(struct job *job);
 /* Read the kernel's numbers, without any consequence. */
 void job_refresh(struct job *job);
 
+/* Look at all jobs, now. */
+void job_poll_all(void);
+
 /* Look at all jobs when the loop has nothing else to do. */
 void job_poll_soon(void);
 

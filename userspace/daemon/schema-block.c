@@ -375,6 +375,29 @@ const struct qapi_type schema_export_deleted =
 	OBJECT("q_obj_BLOCK_EXPORT_DELETED-arg",
 	       MEMBER("id", qapi_str));
 
+/* --- what happens to devices ------------------------------------------------------------------ */
+
+static const struct qapi_type io_operation = ENUM("IoOperationType", "read", "write");
+static const struct qapi_type error_action = ENUM("BlockErrorAction", "ignore", "report", "stop");
+
+const struct qapi_type schema_block_io_error =
+	OBJECT("q_obj_BLOCK_IO_ERROR-arg",
+	       MEMBER("device", qapi_str),
+	       OPTIONAL("node-name", qapi_str),
+	       MEMBER("operation", io_operation),
+	       MEMBER("action", error_action),
+	       OPTIONAL("nospace", qapi_bool),
+	       MEMBER("reason", qapi_str));
+
+const struct qapi_type schema_block_image_corrupted =
+	OBJECT("q_obj_BLOCK_IMAGE_CORRUPTED-arg",
+	       MEMBER("device", qapi_str),
+	       OPTIONAL("node-name", qapi_str),
+	       MEMBER("msg", qapi_str),
+	       OPTIONAL("offset", qapi_int),
+	       OPTIONAL("size", qapi_int),
+	       MEMBER("fatal", qapi_bool));
+
 /* --- snapshots -------------------------------------------------------------------------------- */
 
 static const struct qapi_type new_image_mode = ENUM("NewImageMode", "existing", "absolute-paths");

@@ -5,6 +5,7 @@
 #include "commit.h"
 #include "control.h"
 #include "create-job.h"
+#include "device-state.h"
 #include "export.h"
 #include "hmp.h"
 #include "internal-snapshot.h"
@@ -40,12 +41,14 @@ const struct qapi_command *const qapi_commands[] = {
 
 const struct qapi_event *const qapi_events[] = {
 	export_events,
+	device_events,
 	job_events,
 	NULL
 };
 
 const struct daemon_part *const daemon_parts[] = {
 	&graph_part,
+	&device_part,
 	&job_part,
 	NULL
 };
