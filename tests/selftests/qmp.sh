@@ -86,7 +86,13 @@ queries() {
 			.[0].inserted.image."virtual-size" == 33554432'
 	execute query-blockstats |
 		is '.[0].device == "virtio0" and .[0]."node-name" == "node-D" and
-			.[0].stats.wr_bytes > 0 and .[0].stats.wr_operations > 0'
+			.[0].stats.wr_bytes > 0 and .[0].stats.wr_operations > 0 and
+			(.[0] | .parent.stats.wr_bytes == 0 and (.parent | has("device") | not) and
+			.backing."node-name" == "node-C" and .backing.stats.rd_bytes == 0 and
+			(.backing.backing.backing | ."node-name" == "node-A" and
+			.parent."node-name" == "file" and (has("backing") | not)))'
+	execute query-blockstats '{"query-nodes": true}' | is 'length == 8 and
+		.[0]."node-name" == "file" and all(has("backing") | not)'
 	execute query-block-exports |
 		is '. == [{"id": "virtio0", "type": "dm", "node-name": "node-D", "shutting-down": false,
 			"name": "virtio0"}]'

@@ -257,6 +257,7 @@ static void read_stat(const struct export *export, u64 *fields)
 	fclose(file);
 }
 
+/* @export: NULL: of a node.  Nobody counts what goes to the layers of a device. */
 static struct json_object *device_stats(const struct export *export)
 {
 	static const char *const none[] = {
@@ -285,9 +286,10 @@ static struct json_object *device_stats(const struct export *export)
 		{ "unmap_merged", DISCARD_MERGES, 1 },
 	};
 	struct json_object *stats = json_object_new_object();
-	u64 fields[NR_STAT_FIELDS];
+	u64 fields[NR_STAT_FIELDS] = { 0 };
 
-	read_stat(export, fields);
+	if (export)
+		read_stat(export, fields);
 	for (size_t i = 0; i < ARRAY_SIZE(counted); i++)
 		qapi_add_int(stats, counted[i].member, fields[counted[i].field] * counted[i].unit);
 	/* Nobody counts these. */
@@ -299,23 +301,49 @@ static struct json_object *device_stats(const struct export *export)
 	return stats;
 }
 
+/* Of a node, and of its file. */
+static struct json_object *node_stats(const struct node *node, const struct export *export)
+{
+	struct json_object *info = json_object_new_object();
+
+	qapi_add_str(info, "device", export ? export->id : NULL);
+	qapi_add_str(info, "node-name", node->name);
+	json_object_object_add(info, "stats", device_stats(export));
+	if (node->file.node)
+		json_object_object_add(info, "parent", node_stats(node->file.node, NULL));
+	return info;
+}
+
+/* With all that it is backed by, one within the other. */
+static struct json_object *chain_stats(const struct export *export)
+{
+	struct json_object *info = node_stats(export->root.node, export), *over = info;
+
+	for (struct node *n = export->root.node->backing.node; n; n = n->backing.node) {
+		struct json_object *below = node_stats(n, NULL);
+
+		json_object_object_add(over, "backing", below);
+		over = below;
+	}
+	return info;
+}
+
 static int run_stats(struct qmp_session *session, struct json_object *arguments,
 		     struct json_object **result, struct qmp_error *error)
 {
 	struct export *export;
+	struct node *node;
 
 	(void)session;
-	(void)arguments;
 	(void)error;
 	*result = json_object_new_array();
-	TAILQ_FOREACH(export, &export_list, link) {
-		struct json_object *info = json_object_new_object();
-
-		qapi_add_str(info, "device", export->id);
-		qapi_add_str(info, "node-name", export->root.node->name);
-		json_object_object_add(info, "stats", device_stats(export));
-		json_object_array_add(*result, info);
+	if (qapi_get_bool(arguments, "query-nodes", false)) {
+		TAILQ_FOREACH(node, &node_list, link)
+			json_object_array_add(*result, node_stats(node, NULL));
+		return 0;
 	}
+	TAILQ_FOREACH(export, &export_list, link)
+		json_object_array_add(*result, chain_stats(export));
 	return 0;
 }
 
@@ -323,6 +351,7 @@ const struct qapi_command query_commands[] = {
 	{ "query-named-block-nodes", .arguments = &schema_query_named_block_nodes,
 	  .result = &schema_block_device_infos, .run = run_nodes },
 	{ "query-block", .result = &schema_block_infos, .run = run_block },
-	{ "query-blockstats", .result = &schema_block_stats, .run = run_stats },
+	{ "query-blockstats", .arguments = &schema_query_blockstats,
+	  .result = &schema_block_stats, .run = run_stats },
 	{ 0 }
 };

@@ -316,11 +316,18 @@ static const struct qapi_type device_stats =
 	       MEMBER("account_failed", qapi_bool),
 	       MEMBER("timed_stats", timed_stats_list));
 
+const struct qapi_type schema_query_blockstats =
+	OBJECT("q_obj_query-blockstats-arg",
+	       OPTIONAL("query-nodes", qapi_bool));
+
+static const struct qapi_type block_stats;
 static const struct qapi_type block_stats =
 	OBJECT("BlockStats",
 	       OPTIONAL("device", qapi_str),
 	       OPTIONAL("node-name", qapi_str),
-	       MEMBER("stats", device_stats));
+	       MEMBER("stats", device_stats),
+	       OPTIONAL("parent", block_stats),
+	       OPTIONAL("backing", block_stats));
 
 const struct qapi_type schema_block_stats = ARRAY(block_stats);
 

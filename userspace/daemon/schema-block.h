@@ -21,6 +21,7 @@ extern const struct qapi_type schema_block_device_infos, schema_block_infos, sch
 
 /* Data of events. */
 extern const struct qapi_type schema_export_deleted;
+extern const struct qapi_type schema_query_blockstats;
 extern const struct qapi_type schema_block_io_error, schema_block_image_corrupted;
 
 #endif /* QCHAIN_SCHEMA_BLOCK_H */
