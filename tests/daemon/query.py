@@ -3,7 +3,7 @@
 #
 # What is told of nodes that are no devices, next to qemu-storage-daemon's. Prints TAP.
 
-from daemon import Place, run_tests
+from daemon import Place, run_tests, same
 
 FILES = '''
 qemu-img create -q -f qcow2 a.qcow2 1M
@@ -30,6 +30,26 @@ BOTH = [
 ]
 
 
+def file(**options):
+    return ('blockdev-add', {'driver': 'file', 'node-name': 'x', 'filename': 'r.raw', **options})
+
+
+# What can be said of options that have one value only, or no effect.
+GOOD = [{'aio': 'threads'}, {'aio': 'io_uring'}, {'aio': 'native', 'cache': {'direct': True}},
+        {'detect-zeroes': 'off'}, {'force-share': False}, {'cache': {'no-flush': False}},
+        {'cache': {'direct': False, 'no-flush': False}}]
+BAD = [{'aio': 'native'}, {'aio': 'native', 'cache': {'no-flush': False}}, {'aio': 'x'},
+       {'detect-zeroes': 'x'}, {'detect-zeroes': True}, {'force-share': True},
+       {'force-share': 'off'}, {'cache': {'no-flush': 'off'}}]
+OPTIONS = [step for options in GOOD for step in (
+    file(**options), ('blockdev-del', {'node-name': 'x'}))] + [file(**o) for o in BAD] + [
+        qcow2('b', **{'detect-zeroes': 'off', 'force-share': False, 'backing': None}),
+        qcow2('a', **{'detect-zeroes': 'off', 'read-only': True}),
+        ('blockdev-reopen', {'options': [{
+            **qcow2('a')[1], 'read-only': True, 'detect-zeroes': 'off',
+            'cache': {'direct': False, 'no-flush': False}}]})]
+
+
 def comparable(value):
     """Without what a driver counts for itself."""
     if isinstance(value, list):
@@ -54,4 +74,32 @@ def like_qemu():
     return Images.next_to_qemu(BOTH)
 
 
-run_tests([like_qemu])
+def options():
+    """options that have one value here are taken with it, as by QEMU"""
+    return Images.next_to_qemu(OPTIONS)
+
+
+def refused():
+    """other values are refused, and are not there after that"""
+    with Images() as p:
+        for options, said in [
+                ({'cache': {'no-flush': True}},
+                 'cache.no-flush=on is not supported: flushes are always done'),
+                ({'detect-zeroes': 'on'}, 'detect-zeroes=on is not supported'),
+                ({'detect-zeroes': 'unmap', 'discard': 'unmap'},
+                 'detect-zeroes=unmap is not supported'),
+                ({'force-share': True, 'read-only': True},
+                 "force-share=on is not supported; for a file see 'locking'")]:
+            same(p.step(file(**options))['error']['desc'], said)
+        same(p.ask('query-named-block-nodes'), {'return': []})
+        same(p.ask('block-export-add', {'type': 'dm', 'id': 'x', 'name': 'x', 'node-name': 'x',
+                                        'writethrough': True})['error']['desc'],
+             'writethrough=on is not supported')
+        same(p.ask('block-export-add', {'type': 'dm', 'id': 'x', 'name': 'x', 'node-name': 'x',
+                                        'writethrough': False})['error']['desc'],
+             "Cannot find device='' nor node-name='x'")
+        same(p.ask('block-export-del', {'id': 'x', 'mode': 'hard'})['error']['desc'],
+             "Parameter 'mode' does not accept value 'hard'")
+
+
+run_tests([like_qemu, options, refused])

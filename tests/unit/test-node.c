@@ -111,8 +111,8 @@ static void test_names(void **state)
 	     "{'driver': 'file', 'filename': 'free.qcow2'}");
 	says("Parameter 'driver' does not accept value 'vmdk'", "blockdev-add",
 	     "{'driver': 'vmdk', 'node-name': 'V', 'file': 'A'}");
-	says("Parameter 'aio' is unexpected", "blockdev-add",
-	     "{'driver': 'file', 'node-name': 'V', 'filename': 'a', 'aio': 'threads'}");
+	says("Parameter 'pr-manager' is unexpected", "blockdev-add",
+	     "{'driver': 'file', 'node-name': 'V', 'filename': 'a', 'pr-manager': 'x'}");
 	says("Failed to find node with node-name='B'", "blockdev-del", "{'node-name': 'B'}");
 	does("blockdev-del", "{'node-name': 'A'}");
 }

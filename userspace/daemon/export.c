@@ -241,6 +241,8 @@ static int run_add(struct qmp_session *session, struct json_object *arguments,
 
 	(void)session;
 	(void)result;
+	if (qapi_get_bool(arguments, "writethrough", false))
+		return qmp_fail(error, "writethrough=on is not supported");
 	if (!node_wellformed(id))
 		return qmp_fail(error, "Invalid block export id");
 	if (export_find(id))

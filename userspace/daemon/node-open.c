@@ -131,9 +131,10 @@ int node_open_again(const struct node *protocol, struct qc_store **store,
 			protocol->path, protocol->name);
 }
 
-void node_values_apply(struct json_object *options, struct node_values *values)
+int node_values_apply(struct json_object *options, struct node_values *values,
+		      struct qmp_error *error)
 {
-	struct json_object *cache;
+	struct json_object *cache = NULL;
 	const char *discard = qapi_get_str(options, "discard", NULL);
 
 	values->read_only = qapi_get_bool(options, "read-only", values->read_only);
@@ -142,6 +143,27 @@ void node_values_apply(struct json_object *options, struct node_values *values)
 		values->discard = !strcmp(discard, "unmap");
 	if (json_object_object_get_ex(options, "cache", &cache))
 		values->direct = qapi_get_bool(cache, "direct", values->direct);
+	if (qapi_get_bool(options, "force-share", false))
+		return qmp_fail(error, values->read_only ?
+				"force-share=on is not supported; for a file see 'locking'" :
+				"force-share=on can only be used with read-only images");
+	if (qapi_get_bool(cache, "no-flush", false))
+		return qmp_fail(error,
+				"cache.no-flush=on is not supported: flushes are always done");
+	if (!strcmp(qapi_get_str(options, "detect-zeroes", "off"), "off"))
+		return 0;
+	return qmp_fail(error, "detect-zeroes=%s is not supported",
+			qapi_get_str(options, "detect-zeroes", ""));
+}
+
+/* Whoever does the I/O, it is not the daemon. */
+static int check_aio(struct json_object *options, const struct node_values *values,
+		     struct qmp_error *error)
+{
+	if (values->direct || strcmp(qapi_get_str(options, "aio", ""), "native"))
+		return 0;
+	return qmp_fail(error,
+			"aio=native was specified, but it requires cache.direct=on, which was not specified.");
 }
 
 /* A node of the definition, without anything in it yet. */
@@ -174,7 +196,8 @@ static struct node *open_protocol(struct json_object *options, struct node_value
 	const char *filename = qapi_get_str(options, "filename", "");
 	struct node *node;
 
-	node_values_apply(options, &values);
+	if (node_values_apply(options, &values, error) || check_aio(options, &values, error))
+		return NULL;
 	if (!*filename || strlen(filename) >= PATH_MAX) {
 		qmp_fail(error, "The '%s' block driver requires a file name",
 			 qapi_get_str(options, "driver", ""));
@@ -279,7 +302,8 @@ static struct node *open_layer(struct json_object *options, struct node_values v
 
 	if (is_protocol(options))
 		return open_protocol(options, values, error);
-	node_values_apply(options, &values);
+	if (node_values_apply(options, &values, error))
+		return NULL;
 	/* The name is checked before anything is opened, and its node comes after its file's. */
 	node = begin(options, &values, error);
 	if (!node)

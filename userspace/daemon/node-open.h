@@ -15,8 +15,12 @@ struct node_values {
 	bool direct;
 };
 
-/* Take over what checked BlockdevOptions say of them. */
-void node_values_apply(struct json_object *options, struct node_values *values);
+/*
+ * Take over what checked BlockdevOptions say of them.  Fails for what they say of other things that
+ * is not so here.
+ */
+int node_values_apply(struct json_object *options, struct node_values *values,
+		      struct qmp_error *error);
 
 /*
  * node_open - open what a checked BlockdevOptions describes, and what it is backed by.

@@ -183,7 +183,8 @@ static int plan(struct reopening *r, struct node *node, struct json_object *opti
 
 	if (!change)
 		return qmp_fail(error, "Out of memory");
-	node_values_apply(options, &values);
+	if (node_values_apply(options, &values, error))
+		return -1;
 	change->read_only = values.read_only;
 	change->auto_read_only = values.auto_read_only;
 	change->discard = values.discard;

@@ -14,14 +14,21 @@ static const struct qapi_type prealloc_mode =
 	ENUM("PreallocMode", "off", "metadata", "falloc", "full");
 static const struct qapi_type on_off_auto = ENUM("OnOffAuto", "auto", "on", "off");
 
+static const struct qapi_type aio_options =
+	ENUM("BlockdevAioOptions", "threads", "native", "io_uring");
+static const struct qapi_type detect_zeroes_options =
+	ENUM("BlockdevDetectZeroesOptions", "off", "on", "unmap");
+
 static const struct qapi_type cache_options =
 	OBJECT("BlockdevCacheOptions",
-	       OPTIONAL("direct", qapi_bool));
+	       OPTIONAL("direct", qapi_bool),
+	       OPTIONAL("no-flush", qapi_bool));
 
 static const struct qapi_type options_file =
 	OBJECT("BlockdevOptionsFile",
 	       MEMBER("filename", qapi_str),
-	       OPTIONAL("locking", on_off_auto));
+	       OPTIONAL("locking", on_off_auto),
+	       OPTIONAL("aio", aio_options));
 
 static const struct qapi_type blockdev_ref = {
 	.name = "BlockdevRef",
@@ -63,6 +70,8 @@ const struct qapi_type schema_blockdev_options = {
 		OPTIONAL("cache", cache_options),
 		OPTIONAL("read-only", qapi_bool),
 		OPTIONAL("auto-read-only", qapi_bool),
+		OPTIONAL("force-share", qapi_bool),
+		OPTIONAL("detect-zeroes", detect_zeroes_options),
 		{ 0 }
 	},
 	.tag = "driver",
@@ -164,7 +173,6 @@ const struct qapi_type schema_change_backing_file =
 
 /* --- queries ---------------------------------------------------------------------------------- */
 
-static const struct qapi_type detect_zeroes = ENUM("BlockdevDetectZeroesOptions", "off");
 static const struct qapi_type info_kind = ENUM("ImageInfoSpecificKind", "qcow2");
 static const struct qapi_type io_status = ENUM("BlockDeviceIoStatus", "ok", "failed", "nospace");
 static const struct qapi_type run_state = ENUM("RunState", "paused", "running");
@@ -244,7 +252,7 @@ static const struct qapi_type block_device_info =
 	       OPTIONAL("backing_file", qapi_str),
 	       MEMBER("backing_file_depth", qapi_int),
 	       MEMBER("encrypted", qapi_bool),
-	       MEMBER("detect_zeroes", detect_zeroes),
+	       MEMBER("detect_zeroes", detect_zeroes_options),
 	       MEMBER("bps", qapi_int),
 	       MEMBER("bps_rd", qapi_int),
 	       MEMBER("bps_wr", qapi_int),
@@ -354,6 +362,7 @@ const struct qapi_type schema_export_options = {
 		MEMBER("id", qapi_str),
 		MEMBER("node-name", qapi_str),
 		OPTIONAL("writable", qapi_bool),
+		OPTIONAL("writethrough", qapi_bool),
 		{ 0 }
 	},
 	.tag = "type",
