@@ -118,6 +118,19 @@ static bool may_move(const struct qc_extent *extent)
 	return extent->kind == QC_EXTENT_DATA && extent->image->writable && !extent->in_place;
 }
 
+/*
+ * How far to ask a layer at once: a read's run may go on where the clusters can no longer be
+ * written in place, so one that may move is asked for by the cluster.
+ */
+static u64 run_max(const struct qc_image *image, u64 pos, u64 len)
+{
+	u64 max = min(len, image->size - pos);
+
+	if (!image->writable || image->format == QC_RAW)
+		return max;
+	return min(max, qc_cluster_size(image) - qc_cluster_offset(image, pos));
+}
+
 /* The granules of one layer's extent at @pos, into slots @slot...; how many. */
 static unsigned int fill_extent(struct qc_backing *backing, unsigned int layer, u64 *entries,
 				unsigned long *todo, unsigned int slot,
@@ -160,9 +173,7 @@ static void fill_run(struct qc_backing *backing, unsigned int layer, u64 start, 
 			return;
 		}
 		n = 0;
-		/* As for a write where there may be one: a run is in place as a whole, or not. */
-		if (!qc_image_lookup(image, pos, min(len, image->size - pos), image->writable,
-				     &extent))
+		if (!qc_image_lookup(image, pos, run_max(image, pos, len), false, &extent))
 			n = fill_extent(backing, layer, entries, todo, slot, &extent);
 		if (!n) {
 			/* Stays WALK. */

@@ -154,6 +154,26 @@ new_top() {
 	ended
 }
 
+# Below a new top layer the old one, which nobody has written to, is only read: its header, too, is as
+# it was, with the autoclear bits that the first change clears.
+untouched_top() {
+	chain --depth 2 --size 8388608 --ops 20 "$dir"
+	poke "$TOP" 95 04
+	cp "$TOP" "$scratch/old"
+	attach qctest "$TABLE"
+	same_bytes "$model" /dev/mapper/qctest
+	qemu-img create -q -f qcow2 -u -b "$TOP" -F qcow2 "$dir/new" "$BYTES"
+	dmsetup load qctest --table \
+		"0 $(((BYTES + 511) / 512)) qchain 3 qcow2 $dir/new - $LAYERS"
+	dmsetup suspend qctest
+	dmsetup resume qctest
+	same_bytes "$model" /dev/mapper/qctest
+	random_io --model "$model" --out "$model.new" --ops 60 --seed "$seed" /dev/mapper/qctest
+	cmp "$scratch/old" "$TOP"
+	TOP=$dir/new
+	ended
+}
+
 # Three devices with one base; one of them goes while the others work.
 shared_base() {
 	local n base=$dir/base loads=() sum
@@ -284,7 +304,7 @@ small_cache() {
 }
 
 echo "# seed $seed"
-plan 13
+plan 14
 fresh_dir ext4
 try "suspend and resume under load" suspended_under_load 65536
 fresh_dir tmpfs
@@ -301,6 +321,8 @@ fresh_dir ext4
 try "a suspended device has everything on disk" all_on_disk
 fresh_dir ext4
 try "a new top layer under load" new_top
+fresh_dir tmpfs
+try "a top layer that nobody has written to, below a new one" untouched_top
 fresh_dir tmpfs
 try "devices that share a base" shared_base
 fresh_dir tmpfs
