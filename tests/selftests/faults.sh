@@ -225,6 +225,41 @@ suspended() {
 	qemu-img info -f qcow2 $TOP | grep -q "^backing file: $scratch/base"
 }
 
+# A flush of the module's own fails, and all goes well again before anybody asks: the next flush of the
+# device fails, and the next write with FUA, each once. Below is what has a cache to be flushed.
+flush_told() {
+	local kind loop TOP=/dev/mapper/qcflush
+
+	truncate -s 32M "$scratch/cached"
+	loop=$(losetup --find --show "$scratch/cached")
+	ln -s "$loop" "$scratch/qcflush.disk"
+	attach qcflush "$(pieces "$loop")"
+	dd if="$scratch/top.image" of=$TOP bs=64k oflag=direct,dsync status=none
+	attach qctest "$(table_of '' qcow2 $TOP qcow2 $BASE)"
+	dd if=/dev/zero of=/dev/mapper/qctest bs=$CLUSTER count=1 seek=7M oflag=direct,seek_bytes \
+		status=none
+	# Flushes go to every piece, writes to none of this one.
+	fail_at qcflush $((31 * MIB)) $CLUSTER error_writes
+	sleep 7
+	fail_at qcflush
+	for kind in fdatasync dsync; do
+		fails stable $kind
+		stable $kind
+	done
+	stable fdatasync
+	mode_is rw
+	detach qctest
+	clean $TOP
+}
+
+# stable fdatasync|dsync: make what was written stable; with dsync a write does it, with FUA.
+stable() {
+	case $1 in
+	fdatasync) dd if=/dev/null of=/dev/mapper/qctest conv=fdatasync,notrunc status=none ;;
+	dsync) dd if=/dev/zero of=/dev/mapper/qctest bs=$CLUSTER count=1 oflag=direct,dsync status=none ;;
+	esac
+}
+
 # One cluster, which random I/O need not meet: read for certain before.
 base_data() {
 	local where
@@ -413,7 +448,7 @@ modprobe dm-flakey || skip_all "there is no dm-flakey"
 # Everything takes several times as long on the debug kernel, but that is the one that has dm-dust.
 short=
 [[ $(uname -r) != *debug* ]] || [ -n "${QCHAIN_LONG:-}" ] || short=1
-plan $((short ? 2 : 24))
+plan $((short ? 2 : 25))
 spare_disks=()
 spare_names=()
 make_spares
@@ -453,6 +488,7 @@ try "top layer: writes fail now and then" now_and_then error_writes --may-fail w
 try "top layer: everything fails now and then" now_and_then error \
 	--may-fail read --may-fail write --may-fail flush
 try "top layer: nothing can be written back on suspend" suspended
+try "top layer: a flush fails that nobody had asked for" flush_told
 try "backing layer: a data cluster fails" base_data
 try "backing layer: an L2 table fails" under bad-base "$(l2 $BASE 1) $CLUSTER error" read \
 	--may-fail read:$((2 * MIB)):$((2 * MIB)) --may-fail write:$((2 * MIB)):$((2 * MIB))
