@@ -134,13 +134,11 @@ static bool block_evict(struct qc_block *block)
 		return false;
 	/*
 	 * A pin before the exchange may have made it dirty and let go again.  A commit sets
-	 * WRITEBACK before it clears DIRTY, so look in the other order; one that failed sets
-	 * DIRTY before it clears WRITEBACK, so look at DIRTY again.
+	 * WRITEBACK before it clears DIRTY, and one that failed sets DIRTY before it clears
+	 * WRITEBACK: one of the two is set at every moment, so look at both at one.
 	 */
 	smp_mb__after_atomic();
-	if (test_bit_acquire(QC_BLOCK_DIRTY, &block->flags) ||
-	    test_bit_acquire(QC_BLOCK_WRITEBACK, &block->flags) ||
-	    test_bit(QC_BLOCK_DIRTY, &block->flags)) {
+	if (READ_ONCE(block->flags) & (BIT(QC_BLOCK_DIRTY) | BIT(QC_BLOCK_WRITEBACK))) {
 		atomic_set(&block->pins, 0);
 		return false;
 	}

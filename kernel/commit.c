@@ -184,7 +184,7 @@ int qc_commit_write_class(struct qc_image *image, enum qc_dirty_class class)
 
 	lockdep_assert_held(&image->commit_lock);
 	commit_begin(image, &list, class);
-	error = write_blocks(image, &list, true);
+	error = write_blocks(image, &list, true) ?: qc_store_flush(image->store);
 	commit_end(image, &list, class, error);
 	return error;
 }

@@ -602,7 +602,7 @@ static int pull_piece(struct qc_chain *chain, unsigned int upper, u64 first, u64
 
 	*reading = true;
 	token = qc_in_flight_enter(top->in_flight);
-	error = qc_image_lookup(top, pos, min(*count << top->cluster_bits, top->size - pos), true,
+	error = qc_image_lookup(top, pos, min(*count << top->cluster_bits, top->size - pos), false,
 				&extent);
 	if (!error) {
 		*count = DIV_ROUND_UP_ULL(extent.len, qc_cluster_size(top));

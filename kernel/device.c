@@ -48,6 +48,7 @@ static struct qc_device *new_device(struct mapped_device *md)
 	device->md = md;
 	mutex_init(&device->mutex);
 	INIT_LIST_HEAD(&device->jobs);
+	INIT_LIST_HEAD(&device->kept);
 	init_waitqueue_head(&device->ended);
 	spin_lock_init(&device->lock);
 	device->halted = true;
@@ -81,6 +82,71 @@ struct qc_device *qc_device_get_table(struct mapped_device *md)
 	return found;
 }
 
+void qc_device_keep(struct qc_device *device, struct qc_image *image)
+{
+	spin_lock(&device->lock);
+	if (list_empty(&image->kept))
+		list_add_tail(&qc_image_get(image)->kept, &device->kept);
+	spin_unlock(&device->lock);
+}
+
+bool qc_device_keeps(const struct qc_device *device)
+{
+	return !list_empty(&device->kept);
+}
+
+void qc_device_let_go(struct qc_device *device, struct qc_image *image)
+{
+	bool kept;
+
+	spin_lock(&device->lock);
+	kept = !list_empty(&image->kept);
+	list_del_init(&image->kept);
+	spin_unlock(&device->lock);
+	if (kept)
+		qc_image_put(image);
+}
+
+/* With a reference of the caller's. */
+static struct qc_image *first_kept(struct qc_device *device)
+{
+	struct qc_image *image;
+
+	spin_lock(&device->lock);
+	image = list_first_entry_or_null(&device->kept, struct qc_image, kept);
+	if (image)
+		qc_image_get(image);
+	spin_unlock(&device->lock);
+	return image;
+}
+
+int qc_device_commit_kept(struct qc_device *device)
+{
+	struct qc_image *image;
+	int error = 0;
+
+	while (!error && qc_device_keeps(device)) {
+		image = first_kept(device);
+		if (!image)
+			break;
+		error = qc_commit(image);
+		if (!error)
+			qc_device_let_go(device, image);
+		qc_image_put(image);
+	}
+	return error;
+}
+
+static void let_all_go(struct qc_device *device)
+{
+	struct qc_image *image;
+
+	while ((image = first_kept(device))) {
+		qc_device_let_go(device, image);
+		qc_image_put(image);
+	}
+}
+
 void qc_device_put_table(struct qc_device *device)
 {
 	bool last;
@@ -90,27 +156,7 @@ void qc_device_put_table(struct qc_device *device)
 	mutex_unlock(&devices_lock);
 	if (last) {
 		qc_jobs_cancel(device);
-		qc_device_let_go(device);
+		let_all_go(device);
 	}
 	qc_device_put(device);
-}
-
-void qc_device_keep(struct qc_device *device, struct qc_image *image)
-{
-	mutex_lock(&device->mutex);
-	if (!device->kept)
-		device->kept = qc_image_get(image);
-	mutex_unlock(&device->mutex);
-}
-
-void qc_device_let_go(struct qc_device *device)
-{
-	struct qc_image *image;
-
-	mutex_lock(&device->mutex);
-	image = device->kept;
-	device->kept = NULL;
-	mutex_unlock(&device->mutex);
-	if (image)
-		qc_image_put(image);
 }

@@ -33,13 +33,14 @@ struct qc_device {
 	/* job.c, see job.h; the list under mutex */
 	struct mutex mutex;
 	bool quiet;			/* suspended, with everything written back */
-	struct qc_image *kept;		/* suspended without that: not closed before the resume */
+	bool flush_untold;		/* its user is to be told of a flush that has failed */
 	struct list_head jobs;		/* in the order of their start */
 	unsigned int nr_jobs;
 	struct workqueue_struct *wq;
 	wait_queue_head_t ended;
 
 	spinlock_t lock;		/* states and counts of jobs, and: */
+	struct list_head kept;		/* images, see below */
 	bool halted;
 	struct qc_target *target;	/* of the live table, for events */
 };
@@ -53,14 +54,22 @@ struct qc_device *qc_device_get_table(struct mapped_device *md);
 void qc_device_put_table(struct qc_device *device);
 
 /*
- * qc_device_keep - the device is suspended, and metadata of @image, which its user writes to, could
- * not be written back: it stays in memory also when the next table is refused and takes the one
- * before with it, so that this can be loaded again.
- * qc_device_let_go - of what was kept, after a resume.
- * Process context, sleep.
+ * Images of a suspended device whose metadata could not be written back.  What is in memory only
+ * is not to be lost when tables come and go before it is on disk: with one that is refused goes
+ * the one before, which can be loaded again; and over another top layer a flush of the device
+ * needs it, too.
+ *
+ * qc_device_keep - one more; its user writes to it, so it is no other device's.
+ * qc_device_let_go - not this one any more: it is the top layer again, or on disk.
+ * qc_device_keeps - are there any?  Any context.
+ * qc_device_commit_kept - write them back and let them go; returns 0 or the first error.  Where
+ * qc_commit() may be called.
+ * Process context; those but keep and keeps sleep.
  */
 void qc_device_keep(struct qc_device *device, struct qc_image *image);
-void qc_device_let_go(struct qc_device *device);
+void qc_device_let_go(struct qc_device *device, struct qc_image *image);
+bool qc_device_keeps(const struct qc_device *device);
+int qc_device_commit_kept(struct qc_device *device);
 
 /* One more reference, for somebody who has one; drop one.  Put: process context, sleeps. */
 void qc_device_get(struct qc_device *device);

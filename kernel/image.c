@@ -378,6 +378,7 @@ static struct qc_image *image_create(enum qc_format format, struct qc_store *sto
 	image->store = store;
 	image->writable = writable;
 	INIT_LIST_HEAD(&image->uses);
+	INIT_LIST_HEAD(&image->kept);
 	if (writable) {
 		qc_device_get(device);
 		image->writer = device;

@@ -175,6 +175,11 @@ struct qc_image {
 	 */
 	u64 *l1;
 
+	/* In a writable one. */
+	struct list_head kept;		/* in writer->kept, see device.h */
+	/* Of failed flushes, the device's user: by its flushes, and by its FUA writes. */
+	errseq_t flush_told, fua_told;
+
 	/* --- the rest only in a writable qcow2 image --- */
 	struct srcu_struct *in_flight;	/* the writer's */
 	struct mutex commit_lock;	/* these two: see the top */
@@ -210,8 +215,6 @@ struct qc_image {
 	u64 commit_started, commit_done; /* generations; done under commit_lock */
 	struct delayed_work commit_work;
 	bool closing;			/* no more delayed commits */
-	/* Of failed flushes, the device's user: by its flushes, and by its FUA writes. */
-	errseq_t flush_told, fua_told;
 	bool quiesced;			/* nothing is to be read or written in the background */
 	/*
 	 * For commits in the background and for releasing freed clusters.  The image's own: its
@@ -518,7 +521,10 @@ int qc_commit_quiesce(struct qc_image *image);
 /* What could not be written then is tried again, and what was being counted goes on. */
 void qc_commit_resume(struct qc_image *image);
 
-/* For qc_reftable_grow(): with commit_lock and lock held and nothing under writeback. */
+/*
+ * For qc_reftable_grow(): with commit_lock and lock held and nothing under writeback.  What the
+ * first one writes is on stable storage when it returns 0, and else it is dirty again.
+ */
 int qc_commit_write_class(struct qc_image *image, enum qc_dirty_class class);
 int qc_commit_locked(struct qc_image *image);
 

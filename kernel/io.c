@@ -58,9 +58,12 @@ static struct bio *io_bio(struct qc_io *io)
  * Has what a write changed to be committed before a flush or FUA write may end, or has it to be
  * told of a flush that has failed?
  */
-static bool needs_commit(const struct qc_image *top, const errseq_t *told)
+static bool needs_commit(const struct qc_target *target, const errseq_t *told)
 {
-	if (qc_store_flush_failed(top->store, READ_ONCE(*told)))
+	const struct qc_image *top = target->chain.top;
+
+	if (qc_device_keeps(target->device) ||
+	    qc_store_flush_failed(top->store, READ_ONCE(*told)))
 		return true;
 	/* Pairs with the order in change_entry(): who sees a new entry sees this too. */
 	smp_rmb();
@@ -71,11 +74,17 @@ static bool needs_commit(const struct qc_image *top, const errseq_t *told)
  * What was written before is on stable storage, for a flush or a FUA write.  Each kind is told of a
  * flush that has failed: of a flush before a FUA write dm does not look at the error.
  */
-static int commit_for(struct qc_image *top, errseq_t *told)
+static int commit_for(struct qc_target *target, errseq_t *told)
 {
-	int error = qc_commit(top);
+	struct qc_store *store = target->chain.top->store;
+	errseq_t before = qc_store_flush_sample(store);
+	int error = qc_device_commit_kept(target->device) ?: qc_commit(target->chain.top);
 
-	return qc_store_flush_tell(top->store, told) ?: error;
+	/* Not ENOSPC, which is waited for: what was lost does not come back. */
+	if (qc_store_flush_tell(store, told))
+		return -EIO;
+	/* Another one has been told meanwhile. */
+	return !error && qc_store_flush_failed(store, before) ? -EIO : error;
 }
 
 /* Look up without sleeping; for reads down to the backing. */
@@ -155,7 +164,7 @@ static bool fast_rw(struct qc_target *target, struct qc_io *io, struct bio *bio,
 	case QC_EXTENT_DATA:
 		if (write && (!extent.in_place ||
 			      ((bio->bi_opf & REQ_FUA) &&
-			       needs_commit(chain->top, &chain->top->fua_told))))
+			       needs_commit(target, &chain->top->fua_told))))
 			return false;
 		if (extent.len < bio->bi_iter.bi_size)
 			dm_accept_partial_bio(bio, extent.len >> SECTOR_SHIFT);
@@ -175,7 +184,7 @@ static bool fast_rw(struct qc_target *target, struct qc_io *io, struct bio *bio,
 }
 
 /* An empty flush with nothing of ours to commit goes down as it is; read-only, nowhere. */
-static bool fast_flush(struct qc_target *target, struct bio *bio, int *result)
+static bool fast_flush(struct qc_target *target, struct qc_io *io, struct bio *bio, int *result)
 {
 	struct qc_image *top = target->chain.top;
 
@@ -184,8 +193,9 @@ static bool fast_flush(struct qc_target *target, struct bio *bio, int *result)
 		*result = DM_MAPIO_SUBMITTED;
 		return true;
 	}
-	if (!top->remap || needs_commit(top, &top->flush_told))
+	if (!top->remap || needs_commit(target, &top->flush_told))
 		return false;
+	io->flush = true;
 	bio_set_dev(bio, top->remap);
 	*result = DM_MAPIO_REMAPPED;
 	return true;
@@ -200,6 +210,7 @@ int qc_io_map(struct dm_target *ti, struct bio *bio)
 	io->target = target;
 	io->in_flight = false;
 	io->waited = false;
+	io->flush = false;
 	bio->bi_iter.bi_sector = dm_target_offset(ti, bio->bi_iter.bi_sector);
 
 	if (target->read_only && op_is_write(bio_op(bio)) && bio_sectors(bio))
@@ -208,7 +219,7 @@ int qc_io_map(struct dm_target *ti, struct bio *bio)
 	switch (bio_op(bio)) {
 	case REQ_OP_READ:
 	case REQ_OP_WRITE:
-		if (!bio->bi_iter.bi_size ? fast_flush(target, bio, &result) :
+		if (!bio->bi_iter.bi_size ? fast_flush(target, io, bio, &result) :
 		    fast_rw(target, io, bio, &result))
 			return result;
 		break;
@@ -230,8 +241,12 @@ int qc_io_map(struct dm_target *ti, struct bio *bio)
 int qc_io_end(struct dm_target *ti, struct bio *bio, blk_status_t *error)
 {
 	struct qc_target *target = ti->private;
+	struct qc_io *io = dm_per_bio_data(bio, sizeof(*io));
 
-	io_leave(dm_per_bio_data(bio, sizeof(struct qc_io)), target->chain.top);
+	/* Of one before a FUA write dm does not look at the error; nor does a job see it. */
+	if (*error && io->flush)
+		qc_store_flush_note(target->chain.top->store, blk_status_to_errno(*error));
+	io_leave(io, target->chain.top);
 	return DM_ENDIO_DONE;
 }
 
@@ -261,7 +276,7 @@ static int slow_bio(struct qc_target *target, struct bio *bio)
 	error = slow_change(chain, bio, pos, len);
 	qc_mirror_end(&write, chain->top, bio, error);
 	if (!error && (!len || (bio->bi_opf & REQ_FUA)))
-		error = commit_for(chain->top,
+		error = commit_for(target,
 				   len ? &chain->top->fua_told : &chain->top->flush_told);
 	return error;
 }

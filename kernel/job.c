@@ -216,10 +216,10 @@ static int job_bind(struct qc_job *job, const struct qc_target *target)
 		source = layers_get(target, job->top, job->base);
 	job_unbind(job);
 	job->chain.top = image;
-	job->flush_told = qc_store_flush_sample(image->store);
 	job->chain.backing = IS_ERR(backing) ? NULL : backing;
 	job->chain.backing_size = job->chain.backing ? qc_backing_size(backing) : 0;
 	job->source = IS_ERR(source) ? NULL : source;
+	job->flush_told = job->source ? qc_store_flush_sample(image->store) : 0;
 	job->uses = uses;
 	job->nr_uses = uses ? nr_uses : 0;
 	if (uses && !IS_ERR(backing) && !IS_ERR(source))
@@ -254,8 +254,12 @@ static int job_check(const struct qc_job *job, const struct qc_target *target)
 
 	if (!test_bit(written_layer(job), target->writable))
 		return -EROFS;
-	if (!job->source)
-		return written->format == QC_QCOW2 ? 0 : -EOPNOTSUPP;
+	if (!job->source) {
+		if (written->format != QC_QCOW2)
+			return -EOPNOTSUPP;
+		/* An earlier one's clusters are there, though a failed flush may have lost them. */
+		return qc_store_flush_failed(written->store, 0) ? -EIO : 0;
+	}
 	return written->size < job->len ? -EFBIG : 0;
 }
 
@@ -294,14 +298,14 @@ static int job_rebind(struct qc_job *job, const struct qc_target *target)
 	}
 	if (!test_bit(written_layer(job), target->writable))
 		return -EROFS;
+	if (qc_store_flush_failed(job->chain.top->store, job->flush_told))
+		return -EIO;
 	/* Nothing was worked out for another length, nor for what a released one may be by now. */
 	if (!again)
 		return job_length(job, target) == job->len ? 0 : -ESTALE;
 	/* The mirror is in use through the old images. */
 	if (job->mirrors)
 		return -ESTALE;
-	if (qc_store_flush_failed(job->chain.top->store, job->flush_told))
-		return -EIO;
 	error = job_bind(job, target);
 	if (!error && (job_length(job, target) != job->len || job_step(job) != job->step ||
 		       job_check(job, target)))
@@ -347,13 +351,20 @@ static void job_fails_late(struct qc_job *job, int error, enum job_operation ope
 static void job_end(struct qc_job *job)
 {
 	struct qc_device *device = job->device;
+	struct qc_image *written = job->chain.top;
 	int error = 0;
 
 	if (job->mirrors && job->source)
 		qc_mirror_stop(job_layer(job, job->top));
-	if (job->done == job->len && job->chain.top)
-		error = qc_commit(job->chain.top) ?:
-			qc_store_flush_tell(job->chain.top->store, &job->flush_told);
+	if (written && job->done == job->len)
+		error = qc_commit(written);
+	if (written)
+		error = qc_store_flush_tell(written->store, &job->flush_told) ?: error;
+	/* When it becomes the top layer: what failed before is not for the device's user. */
+	if (job->mirrors && written && !error) {
+		written->flush_told = job->flush_told;
+		written->fua_told = job->flush_told;
+	}
 	job_unbind(job);
 
 	spin_lock(&device->lock);
@@ -648,6 +659,13 @@ void qc_jobs_halt(struct qc_device *device)
 	mutex_unlock(&device->mutex);
 }
 
+/* Of a suspended device. */
+static bool on_disk(const struct qc_job *job)
+{
+	return job->device->quiet &&
+	       !qc_store_flush_failed(job->chain.top->store, job->flush_told);
+}
+
 int qc_jobs_check(struct qc_device *device, const struct qc_target *target)
 {
 	const struct qc_store_id *top = &target->chain.top->id;
@@ -661,7 +679,7 @@ int qc_jobs_check(struct qc_device *device, const struct qc_target *target)
 		if (job->completing && !(job->state == JOB_ENDED && !job->error) &&
 		    qc_store_id_equal(&job->written, top) &&
 		    target->layers == job->layers - job->base)
-			error = job->error ?: (device->quiet ? 0 : -EIO);
+			error = job->error ?: (on_disk(job) ? 0 : -EIO);
 		spin_unlock(&device->lock);
 	}
 	mutex_unlock(&device->mutex);

@@ -472,8 +472,8 @@ static int write_table(struct qc_image *image, u64 pos, const u64 *table, u64 en
  *
  *	[new refcount blocks, counting this whole area][new refcount table]
  *
- * Order: all refcount blocks that the new table names, then the table, a flush; and in the next
- * commit the header's two fields (one sector), a flush.  Until then the old table stays as it
+ * Order: all refcount blocks that the new table names, a flush, then the table, a flush; and in the
+ * next commit the header's two fields (one sector), a flush.  Until then the old table stays as it
  * is and none of the clusters that only the new one counts is named on disk, so that either
  * table will do: a write of the header that failed may have taken place.  The old table is freed
  * as any cluster is.  Called with commit_lock and lock held, and nothing under writeback.

@@ -642,8 +642,13 @@ int qc_store_flush(struct qc_store *store)
 	int error = store->writable ? sync_call(&call, REQ_OP_WRITE) : 0;
 
 	if (error)
-		errseq_set(&store->flush_errors, error);
+		qc_store_flush_note(store, error);
 	return error;
+}
+
+void qc_store_flush_note(struct qc_store *store, int error)
+{
+	errseq_set(&store->flush_errors, error);
 }
 
 errseq_t qc_store_flush_sample(struct qc_store *store)

@@ -178,12 +178,14 @@ void qc_store_spare_put(struct qc_store_spare *spare);
  * So who asks for stable storage has to be told of all flushes that have failed, whoever sent them.
  * @told is the asker's, 0 or a sample: what it has been told of.
  *
+ * qc_store_flush_note - one has failed that qc_store_flush() did not send.  Any context.
  * qc_store_flush_sample - what has failed until now need not be told, unless nobody was told of it.
  * Any context.
  * qc_store_flush_failed - is there one to be told of?  Any context.
  * qc_store_flush_tell - the error of one that failed, once, or 0.  Several may share a @told.  Any
  * context but interrupts.
  */
+void qc_store_flush_note(struct qc_store *store, int error);
 errseq_t qc_store_flush_sample(struct qc_store *store);
 bool qc_store_flush_failed(struct qc_store *store, errseq_t told);
 int qc_store_flush_tell(struct qc_store *store, errseq_t *told);

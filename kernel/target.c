@@ -493,6 +493,12 @@ static void qchain_presuspend_undo(struct dm_target *ti)
 	qc_jobs_start(target->device, target);
 }
 
+static bool flush_untold(const struct qc_image *top)
+{
+	return qc_store_flush_failed(top->store, top->flush_told) ||
+	       qc_store_flush_failed(top->store, top->fua_told);
+}
+
 /* Nothing is in flight: have everything on disk while nobody may write. */
 static void qchain_postsuspend(struct dm_target *ti)
 {
@@ -507,12 +513,12 @@ static void qchain_postsuspend(struct dm_target *ti)
 		if (!qc_commit_quiesce(qc_target_layer(target, i)))
 			continue;
 		DMERR("cannot write metadata back on suspend; it stays in memory until the resume");
+		qc_device_keep(device, qc_target_layer(target, i));
 		quiet = false;
 	}
-	if (!quiet)
-		qc_device_keep(device, target->chain.top);
 	mutex_lock(&device->mutex);
 	device->quiet = quiet;
+	device->flush_untold |= flush_untold(target->chain.top);
 	mutex_unlock(&device->mutex);
 }
 
@@ -539,6 +545,16 @@ static int qchain_preresume(struct dm_target *ti)
 	return error;
 }
 
+/* Another top layer has its own store, in which no flush may have failed. */
+static void pass_flush_error(struct qc_device *device, const struct qc_image *top)
+{
+	mutex_lock(&device->mutex);
+	if (device->flush_untold && !flush_untold(top))
+		qc_store_flush_note(top->store, -EIO);
+	device->flush_untold = false;
+	mutex_unlock(&device->mutex);
+}
+
 static void qchain_resume(struct dm_target *ti)
 {
 	struct qc_target *target = ti->private;
@@ -551,7 +567,8 @@ static void qchain_resume(struct dm_target *ti)
 			image->discard_passdown = !target->no_discard_passdown;
 		qc_commit_resume(image);
 	}
-	qc_device_let_go(target->device);
+	qc_device_let_go(target->device, target->chain.top);
+	pass_flush_error(target->device, target->chain.top);
 	qc_io_start(target);
 	qc_jobs_start(target->device, target);
 }

@@ -252,6 +252,30 @@ flush_told() {
 	clean $TOP
 }
 
+# What the layer that is below a new one now could not write back, a flush of the device needs.
+kept_below() {
+	fresh_top
+	attach qctest "$(table_of '' qcow2 $TOP qcow2 $BASE)"
+	writes $((7 * MIB))
+	qemu-img create -q -f qcow2 -u -b $TOP -F qcow2 "$scratch/new" 8M
+	# shellcheck disable=SC2086	# words
+	fail_at bad-top $everything error_writes
+	dmsetup load qctest --table "$(table_of '' qcow2 "$scratch/new" qcow2 $TOP qcow2 $BASE)"
+	dmsetup suspend qctest
+	dmsetup resume qctest
+	fails stable fdatasync
+	fails stable dsync
+	fail_at bad-top
+	stable fdatasync
+	clean $TOP
+	content $TOP "$scratch/now"
+	stable dsync
+	detach qctest
+	clean "$scratch/new"
+	clean $TOP
+	content $TOP "$scratch/now"
+}
+
 # stable fdatasync|dsync: make what was written stable; with dsync a write does it, with FUA.
 stable() {
 	case $1 in
@@ -448,7 +472,7 @@ modprobe dm-flakey || skip_all "there is no dm-flakey"
 # Everything takes several times as long on the debug kernel, but that is the one that has dm-dust.
 short=
 [[ $(uname -r) != *debug* ]] || [ -n "${QCHAIN_LONG:-}" ] || short=1
-plan $((short ? 2 : 25))
+plan $((short ? 2 : 26))
 spare_disks=()
 spare_names=()
 make_spares
@@ -489,6 +513,7 @@ try "top layer: everything fails now and then" now_and_then error \
 	--may-fail read --may-fail write --may-fail flush
 try "top layer: nothing can be written back on suspend" suspended
 try "top layer: a flush fails that nobody had asked for" flush_told
+try "a layer below a new top cannot be written back" kept_below
 try "backing layer: a data cluster fails" base_data
 try "backing layer: an L2 table fails" under bad-base "$(l2 $BASE 1) $CLUSTER error" read \
 	--may-fail read:$((2 * MIB)):$((2 * MIB)) --may-fail write:$((2 * MIB)):$((2 * MIB))
