@@ -362,6 +362,51 @@ not_completed() {
 	all_is_well
 }
 
+# change NAME TABLE: give a device another table.
+change() {
+	dmsetup load "$1" --table "$2"
+	dmsetup suspend "$1"
+	dmsetup resume "$1"
+}
+
+# Cancelled when it is ready, with a write under way to both images, the second of which fails then: who
+# cancels takes the base for equal, which it is not.
+cancelled_in_a_write() {
+	local sectors write cancel bad=/dev/mapper/bad-base
+
+	two_layers
+	detach qctest
+	dd if="$dir/base" of=$bad bs=64k oflag=direct conv=fsync status=none
+	sectors=$(blockdev --getsz $bad)
+	attach slow "0 $sectors linear $bad 0"
+	qemu-img create -q -f qcow2 -b /dev/mapper/slow -F qcow2 "$TOP" 8M
+	TABLE=$(table_of '' qcow2 "$TOP" qcow2 /dev/mapper/slow)
+	attach qctest "$TABLE"
+	writable 1
+	message job_start job0 commit 0 1
+	wait_for 60 state_is ready
+	change slow "0 $sectors delay $bad 0 0 $bad 0 600000"
+	dd if=/dev/urandom of="$scratch/some" bs=64k count=4 status=none
+	dd if="$scratch/some" of="$model" bs=64k seek=9 conv=notrunc status=none
+	dd if="$scratch/some" of=/dev/mapper/qctest bs=64k seek=9 oflag=direct status=none &
+	write=$!
+	wait_for 60 delays slow
+	message job_cancel job0 &
+	cancel=$!
+	# The message waits for the write, and the status for the message.
+	sleep 3
+	fail_at bad-base 0 $((32 * MIB)) error_writes
+	change slow "0 $sectors linear $bad 0"
+	wait $write
+	wait $cancel
+	wait_for 20 state_is ended
+	error_is 5 write
+	fail_at bad-base
+	message job_forget job0
+	all_is_well
+	detach slow
+}
+
 # A chain to play with: 8 MiB, two layers, all data in the base.
 two_layers() {
 	BYTES=$((8 * MIB))
@@ -663,7 +708,7 @@ without_room() {
 
 echo "# seed $seed"
 modprobe dm-flakey || skip_all "there is no dm-flakey"
-plan 42
+plan 43
 bad_disk bad-base 32
 for name in ext4 xfs disk disk-2 disk-3; do place $name; done
 
@@ -714,6 +759,7 @@ else
 	skip "active commit that overtakes a write" "there is no dm-delay"
 fi
 try "active commit that does not come to that" not_completed
+try "active commit that is cancelled during a write" cancelled_in_a_write
 try "pause, resume, speed" steered
 try "cancel" cancelled
 try "messages that are refused" refused_messages
