@@ -3,8 +3,9 @@
 #
 # Random sequences of commands to qchaind (qmp_random.py) on one or two devices with random chains,
 # under verified I/O: snapshots, jobs of all kinds and what steers them, larger images, names of
-# backing files, new images and their exports, limits; many of them in each other's way.  In some a disk below fails and recovers, in
-# others the daemon is killed again and again.  After each everything must have been kept.
+# backing files, new images and their exports, limits; many of them in each other's way.  In some a
+# disk below fails and recovers, in others the daemon is killed again and again.  After each
+# everything must have been kept.
 #
 # QCHAIN_LONG=1 does hundreds; QCHAIN_ONLY="N..." these alone; QCHAIN_KILLS=N has the daemon killed in
 # each, before every third command is answered, and does as many as N kills take.
@@ -19,7 +20,7 @@ rounds=8 steps=40 ops=150
 [ -z "${QCHAIN_LONG:-}" ] || rounds=240 steps=80 ops=300
 kill=12
 if [ -n "${QCHAIN_KILLS:-}" ]; then
-	kinds=(killed) kill=33 rounds=$(((QCHAIN_KILLS + 14) / 15))
+	kinds=(killed) kill=33 rounds=$(((QCHAIN_KILLS + 6) / 7))
 fi
 size=$((8 * MIB))
 
