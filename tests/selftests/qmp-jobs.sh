@@ -608,7 +608,7 @@ ready_or_none() {
 }
 
 echo "# seed $seed"
-plan 18
+plan 19
 modprobe dm-flakey || skip_all "there is no dm-flakey"
 place tmpfs
 place ext4

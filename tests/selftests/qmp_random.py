@@ -125,6 +125,7 @@ class Schedule:
         self.spares = []  # nodes of images beside the devices' chains
         self.counts = {"ok": 0, "refused": 0, "killed": 0, "jobs": 0}
         self.connect()
+        self.used = {device: self.size(device) for device in self.devices}
 
     # --- the daemon ---
 
@@ -381,8 +382,9 @@ class Schedule:
 
     def resize(self):
         device = self.device()
+        # Never so small that what the I/O uses is cut off.
         size = self.size(device) + self.rng.choice([65536, MIB, -65536])
-        if size <= 24 * MIB:
+        if self.used[device] <= size <= 24 * MIB:
             self.do("block_resize", {"device": device, "size": size})
 
     def change_backing(self):
