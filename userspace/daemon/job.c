@@ -100,9 +100,10 @@ int job_apply_verb(const struct job *job, enum job_verb verb, struct qmp_error *
 
 /* --- who is in the way ------------------------------------------------------------------------ */
 
+/* Until it is concluded it has nodes, and the kernel's job is there. */
 static bool is_active(const struct job *job)
 {
-	return job->status < JOB_CONCLUDED && !job->done;
+	return job->status < JOB_CONCLUDED;
 }
 
 static struct job *job_of(const struct export *export)
@@ -446,7 +447,7 @@ static void catch_up(struct job *job)
 		return;
 	}
 	/* Waits for a client, or is still being started. */
-	if (!is_active(job) || job->status == JOB_UNDEFINED || job->status >= JOB_WAITING)
+	if (job->status == JOB_UNDEFINED || job->status >= JOB_WAITING)
 		return;
 	if (!job_is_block(job)) {
 		do_step(job);
@@ -658,12 +659,16 @@ int job_check_filter(struct json_object *arguments, struct qmp_error *error)
 
 struct node *job_filtered(const struct job *job, const char **driver)
 {
+	const struct export *export = job->filter ? export_find(job->export) : NULL;
+
+	if (!export)
+		return NULL;
 	if (job->type == JOB_STREAM) {
 		*driver = "copy-on-read";
 		return job->above;
 	}
 	*driver = job->above ? "commit_top" : "mirror_top";
-	return job->above ? job->above->backing.node : export_find(job->export)->root.node;
+	return job->above ? job->above->backing.node : export->root.node;
 }
 
 struct job *job_new(enum job_type type, struct export *export, const char *device,
@@ -789,7 +794,7 @@ static void take_up(void)
 			forget(job);
 			if (job->auto_dismiss)
 				job_dismiss(job);
-		} else if (job->done) {
+		} else if (job->done && !job->ends_here) {
 			conclude(job);
 		} else if (!job_is_block(job)) {
 			fail(job, "The daemon ended before the job did");

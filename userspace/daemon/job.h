@@ -135,7 +135,7 @@ int job_run(enum job_type type, const char *id, const struct job_work *work, voi
 /* Can the filter node have the name that is in the arguments, if there is one? */
 int job_check_filter(struct json_object *arguments, struct qmp_error *error);
 
-/* Of a job with a filter: the node that it would be over, and its driver in QEMU. */
+/* The node that the job's filter would be over, and its driver in QEMU; NULL when it has none. */
 struct node *job_filtered(const struct job *job, const char **driver);
 
 /* Out of the list, without a word. */

@@ -134,12 +134,11 @@ static struct json_object *device_info(struct node *node, const struct export *e
 }
 
 /* What QEMU has to tell of the filter of a job, which is over the node that the job copies from. */
-static struct json_object *filter_info(const struct job *job, bool flat)
+static struct json_object *filter_info(const struct job *job, struct node *node,
+				       const char *driver, bool flat)
 {
 	static const char *const same[] = { "virtual-size", "actual-size" };
 	struct json_object *info, *below, *value, *image = json_object_new_object();
-	const char *driver;
-	struct node *node = job_filtered(job, &driver);
 
 	info = device_info(node, NULL, flat);
 	json_object_object_add(info, "node-name", json_object_new_string(job->filter->name));
@@ -176,15 +175,18 @@ static int run_nodes(struct qmp_session *session, struct json_object *arguments,
 		     struct json_object **result, struct qmp_error *error)
 {
 	bool flat = qapi_get_bool(arguments, "flat", false);
+	const char *driver;
 	struct node *node;
 	struct job *job;
 
 	(void)session;
 	(void)error;
 	*result = json_object_new_array();
-	TAILQ_FOREACH_REVERSE(job, &job_list, job_list, link)
-		if (job->filter)
-			json_object_array_add(*result, filter_info(job, flat));
+	TAILQ_FOREACH_REVERSE(job, &job_list, job_list, link) {
+		node = job_filtered(job, &driver);
+		if (node)
+			json_object_array_add(*result, filter_info(job, node, driver, flat));
+	}
 	TAILQ_FOREACH_REVERSE(node, &node_list, node_list, link)
 		json_object_array_add(*result, device_info(node, limited_export(node), flat));
 	return 0;
