@@ -5,6 +5,7 @@
 #endif
 #include <errno.h>
 #include <stdio.h>
+#include <sys/wait.h>
 #include <systemd/sd-event.h>
 
 #include "attach.h"
@@ -12,6 +13,7 @@
 #include "job-state.h"
 #include "job.h"
 #include "part.h"
+#include "state.h"
 #include "window.h"
 
 /* --- the kernel ------------------------------------------------------------------------------- */
@@ -269,12 +271,43 @@ static void pending_for_the_next(void **state)
 	sd_event_unref(loop);
 }
 
+/* What is left to the next one of a device that is gone by then, with its nodes. */
+static void device_is_gone(void **state)
+{
+	struct qmp_error error;
+	sd_event *loop = NULL;
+	int status;
+	pid_t pid;
+
+	(void)state;
+	assert_true(sd_event_new(&loop) >= 0);
+	setenv("QCHAIN_STATE", "state.json", 1);
+	pid = fork();
+	if (!pid) {
+		if (graph_part.start(loop, &error))
+			_exit(1);
+		make_device();
+		make_ready();
+		_exit(0);
+	}
+	assert_int_equal(waitpid(pid, &status, 0), pid);
+	assert_int_equal(status, 0);
+	assert_int_equal(graph_part.start(loop, &error), 0);
+	assert_true(TAILQ_EMPTY(&export_list));
+	assert_true(TAILQ_EMPTY(&job_list));
+	assert_null(node_find("B"));
+	does("blockdev-del", "{'node-name': 'A'}");
+	assert_true(TAILQ_EMPTY(&node_list));
+	sd_event_unref(loop);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(cancelled_when_ready),
 		cmocka_unit_test(quit_when_pending),
 		cmocka_unit_test(pending_for_the_next),
+		cmocka_unit_test(device_is_gone),
 	};
 
 	return cmocka_run_group_tests_name("jobs", tests, scratch_setup, scratch_teardown);

@@ -106,13 +106,18 @@ void job_state_restore(struct json_object *jobs)
 				 "forgotten");
 }
 
-void job_state_prune(void)
+void job_state_prune(const struct export *going)
 {
 	struct job *job, *next;
 
 	for (job = TAILQ_FIRST(&job_list); job; job = next) {
+		const struct export *export;
+
 		next = TAILQ_NEXT(job, link);
-		if (!job_is_block(job) || job->status == JOB_CONCLUDED || export_find(job->export))
+		if (!job_is_block(job) || job->status == JOB_CONCLUDED)
+			continue;
+		export = export_find(job->export);
+		if (export && export != going)
 			continue;
 		log_line(LOG_WARNING, "job %s: forgotten, as the device of export %s was", job->id,
 			 job->export);

@@ -3,7 +3,7 @@
 #ifndef QCHAIN_JOB_STATE_H
 #define QCHAIN_JOB_STATE_H
 
-#include "qapi.h"
+#include "export.h"
 
 /* All jobs, for a graph in the state file. */
 struct json_object *job_state_save(void);
@@ -14,7 +14,10 @@ struct json_object *job_state_save(void);
  */
 void job_state_restore(struct json_object *jobs);
 
-/* Forget what was to be done by devices that have not been found again. */
-void job_state_prune(void);
+/*
+ * Forget what was to be done by the device of @going, which has not been found again, and by those
+ * of exports that are not there.  @going may be NULL; its nodes must still be there.
+ */
+void job_state_prune(const struct export *going);
 
 #endif /* QCHAIN_JOB_STATE_H */

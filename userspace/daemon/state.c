@@ -712,9 +712,10 @@ static void reconcile(struct json_object *chosen, struct json_object *other)
 			 export->id, export->name);
 		remove_unborn(export);
 		state_option_forget("block-export-add", export->id);
+		job_state_prune(export);
 		export_free(export);
 	}
-	job_state_prune();
+	job_state_prune(NULL);
 	release_unused();
 	reopen_all();
 	/* The newest may lie on an older one: it is suspended first, and resumed last. */
