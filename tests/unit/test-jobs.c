@@ -246,29 +246,102 @@ static void quit_when_pending(void **state)
 	does("blockdev-del", "{'node-name': 'A'}");
 }
 
-/* A client has to finalize it for the next daemon as well. */
-static void pending_for_the_next(void **state)
+/* As a daemon that is started finds the job of one before. */
+static void start_anew(void)
 {
-	struct json_object *saved;
+	static sd_event *loop;
+	struct json_object *saved = job_state_save();
 	struct qmp_error error;
-	sd_event *loop = NULL;
 
-	(void)state;
-	assert_true(sd_event_new(&loop) >= 0);
-	make_device();
-	cancel_ready();
-	saved = job_state_save();
 	job_free(job_find("j"));
 	job_state_restore(saved);
 	json_object_put(saved);
+	assert_true(loop || sd_event_new(&loop) >= 0);
 	assert_int_equal(job_part.start(loop, &error), 0);
+	assert_int_equal(job_find("j")->status, JOB_CREATED);
+}
+
+/* A client has to finalize it for the next daemon as well. */
+static void pending_for_the_next(void **state)
+{
+	(void)state;
+	make_device();
+	cancel_ready();
+	start_anew();
 	job_poll_all();
 	assert_int_equal(job_find("j")->status, JOB_PENDING);
 	says(BUSY("C"), "block-export-del", "{'id': 'v'}");
 	does("job-finalize", "{'id': 'j'}");
 	assert_true(TAILQ_EMPTY(&job_list));
 	remove_device();
-	sd_event_unref(loop);
+}
+
+static void is(enum job_status status)
+{
+	job_poll_all();
+	assert_int_equal(job_find("j")->status, status);
+	assert_int_equal(job_find("j")->user_paused, status == JOB_STANDBY ||
+			 status == JOB_PAUSED);
+}
+
+#define J "{'device': 'j'}"
+
+/* Commands that come faster than the job is looked at. */
+static void paused_and_resumed(void **state)
+{
+	(void)state;
+	make_device();
+	make_ready();
+	does("block-job-pause", J);
+	does("block-job-resume", J);
+	is(JOB_READY);
+	does("block-job-pause", J);
+	is(JOB_STANDBY);
+	does("block-job-resume", J);
+	does("block-job-pause", J);
+	is(JOB_STANDBY);
+	start_anew();
+	does("block-job-resume", J);
+	is(JOB_READY);
+	start_anew();
+	does("block-job-pause", J);
+	is(JOB_STANDBY);
+	does("block-job-resume", J);
+	start_anew();
+	/* Ready as it is, it ends well. */
+	does("block-job-cancel", J);
+	is(JOB_PENDING);
+	does("job-finalize", "{'id': 'j'}");
+
+	/* Ready before that has been seen. */
+	does("block-commit", COMMIT("j"));
+	kernel.state = "ready";
+	does("block-job-pause", J);
+	is(JOB_STANDBY);
+	does("job-cancel", "{'id': 'j'}");
+	job_poll_all();
+	assert_true(TAILQ_EMPTY(&job_list));
+
+	does("block-commit", COMMIT("j"));
+	does("block-job-pause", J);
+	says("Job is already paused", "block-job-pause", J);
+	kernel.state = "ready";
+	does("block-job-resume", J);
+	is(JOB_READY);
+	does("job-cancel", "{'id': 'j'}");
+	job_poll_all();
+
+	/* What copies is the kernel's to pause. */
+	does("block-commit", COMMIT("j"));
+	does("block-job-pause", J);
+	assert_string_equal(kernel.state, "paused");
+	is(JOB_PAUSED);
+	does("block-job-resume", J);
+	assert_string_equal(kernel.state, "running");
+	is(JOB_RUNNING);
+	does("job-cancel", "{'id': 'j'}");
+	job_poll_all();
+	remove_device();
 }
 
 /* What is left to the next one of a device that is gone by then, with its nodes. */
@@ -307,6 +380,7 @@ int main(void)
 		cmocka_unit_test(cancelled_when_ready),
 		cmocka_unit_test(quit_when_pending),
 		cmocka_unit_test(pending_for_the_next),
+		cmocka_unit_test(paused_and_resumed),
 		cmocka_unit_test(device_is_gone),
 	};
 

@@ -5,9 +5,20 @@
 #include "job.h"
 #include "schema-job.h"
 
+/* One that an earlier daemon left is looked at first: how far it is says what may be asked. */
+static struct job *find(const char *id)
+{
+	struct job *job = job_find(id);
+
+	if (!job || job->status != JOB_CREATED)
+		return job;
+	job_poll_all();
+	return job_find(id);
+}
+
 static struct job *find_job(struct json_object *arguments, struct qmp_error *error)
 {
-	struct job *job = job_find(qapi_get_str(arguments, "id", ""));
+	struct job *job = find(qapi_get_str(arguments, "id", ""));
 
 	if (!job)
 		qmp_fail(error, "Job not found");
@@ -22,7 +33,7 @@ static struct job *find_block_job(struct json_object *arguments, struct qmp_erro
 
 	if (!id)
 		id = qapi_get_str(arguments, "id", "");
-	job = job_find(id);
+	job = find(id);
 	if (job && job_is_block(job))
 		return job;
 	qmp_fail_class(error, QMP_DEVICE_NOT_ACTIVE, "Block job '%s' not found", id);

@@ -515,6 +515,21 @@ static int kernel_failed(int ret, const struct qc_error *err, struct qmp_error *
 	return ret == -EBUSY || ret == -ENOENT ? 0 : qmp_fail(error, "%s", err->text);
 }
 
+/*
+ * Have the kernel pause or resume it.  One that is ready copies nothing, which the kernel would not
+ * pause: then it is only for us to know; also when it has become so and we have not seen that yet.
+ */
+static int steer(struct job *job, const char *what, struct qc_error *err)
+{
+	struct qc_job_status status;
+	int ret;
+
+	if (job->work || job->status == JOB_READY || job->status == JOB_STANDBY)
+		return 0;
+	ret = send(job, what, err);
+	return ret == -EBUSY && look(job, &status) == 1 && status.state == QC_JOB_READY ? 0 : ret;
+}
+
 int job_pause(struct job *job, struct qmp_error *error)
 {
 	struct qc_error err;
@@ -522,14 +537,17 @@ int job_pause(struct job *job, struct qmp_error *error)
 
 	if (job->user_paused)
 		return qmp_fail(error, "Job is already paused");
-	ret = job->work || job->status == JOB_READY ? 0 : send(job, "pause", &err);
-	if (ret)
-		return kernel_failed(ret, &err, error);
+	/* Written first: of one that is ready the kernel does not know it. */
 	job->user_paused = true;
-	/* Of one that is ready the kernel does not know it. */
-	if (job->status == JOB_READY && state_save(error)) {
+	ret = job->work ? 0 : state_save(error);
+	if (ret) {
 		job->user_paused = false;
-		return -1;
+		return ret;
+	}
+	ret = steer(job, "pause", &err);
+	if (ret) {
+		job->user_paused = false;
+		return kernel_failed(ret, &err, error);
 	}
 	if (job->work)
 		set_status(job, JOB_PAUSED);
@@ -552,7 +570,7 @@ int job_resume(struct job *job, struct qmp_error *error)
 		return ret;
 	}
 	job->error_told = false;
-	ret = job->work || job->status == JOB_STANDBY ? 0 : send(job, "resume", &err);
+	ret = steer(job, "resume", &err);
 	if (ret) {
 		job->user_paused = true;
 		return kernel_failed(ret, &err, error);
