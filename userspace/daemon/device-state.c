@@ -15,19 +15,18 @@
 static struct sd_event *watch_loop;	/* NULL before start, and in tests of the tables */
 static bool watching;
 
-static enum export_trouble trouble_of(const struct export *export)
+static int read_trouble(const struct export *export, enum export_trouble *trouble)
 {
 	CLEANUP_FREE char *params = NULL;
 	struct qc_status status;
 	u64 sectors;
 
-	/* One that somebody removed has none. */
 	if (qc_dm_status(export->name, &sectors, &params, NULL) < 0 ||
 	    qc_status_parse(params, export->name, &status, NULL) < 0)
-		return EXPORT_WELL;
-	if (!strcmp(status.mode, "out-of-space"))
-		return EXPORT_NO_SPACE;
-	return strcmp(status.mode, "failed") ? EXPORT_WELL : EXPORT_CORRUPT;
+		return -1;
+	*trouble = !strcmp(status.mode, "out-of-space") ? EXPORT_NO_SPACE :
+		   !strcmp(status.mode, "failed") ? EXPORT_CORRUPT : EXPORT_WELL;
+	return 0;
 }
 
 static void tell_no_space(const struct export *export)
@@ -57,10 +56,20 @@ static void tell_corrupt(const struct export *export)
 		 export->root.node->name);
 }
 
+/*
+ * Events of all devices come here, and a status is not for free: the first one has the kernel read
+ * all of an image's metadata.  The number is older than the status, so what happens meanwhile is
+ * looked at again, and so is what could not be seen.
+ */
 static void look(struct export *export)
 {
-	enum export_trouble trouble = trouble_of(export), before = export->trouble;
+	enum export_trouble trouble, before = export->trouble;
+	struct qc_dm_device device;
 
+	if (qc_dm_query(export->name, &device, NULL) < 0 || device.event_nr == export->event_nr ||
+	    read_trouble(export, &trouble))
+		return;
+	export->event_nr = device.event_nr;
 	/* Another image has its own. */
 	if (strcmp(export->trouble_of, export->root.node->name))
 		before = EXPORT_WELL;

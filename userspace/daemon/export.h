@@ -24,6 +24,7 @@ struct export {
 	/* device-state.c: what was last told, and of which node */
 	enum export_trouble trouble;
 	char trouble_of[NODE_NAME_MAX + 1];
+	u32 event_nr;			/* of the device, when that was looked at */
 	/* throttle.c */
 	char *group;			/* what was last limited, NULL: nothing was */
 	struct json_object *cgroups;	/* paths of those that may have limits; NULL: none */

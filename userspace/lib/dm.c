@@ -158,6 +158,7 @@ int qc_dm_query(const char *name, struct qc_dm_device *device, struct qc_error *
 	device->open_count = info.open_count;
 	device->major = info.major;
 	device->minor = info.minor;
+	device->event_nr = info.event_nr;
 	return 0;
 }
 

@@ -23,6 +23,7 @@ struct qc_dm_device {
 	bool read_only;
 	int open_count;
 	u32 major, minor;
+	u32 event_nr;		/* how many events it has had; 0 when it is new */
 };
 
 /* A name that dm, udev and a shell take as it is.  -EINVAL says what is wrong. */
