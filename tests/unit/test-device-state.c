@@ -15,6 +15,8 @@
 /* --- the kernel, and who is told -------------------------------------------------------------- */
 
 static struct {
+	bool foreign;
+	int open_count;
 	u32 event_nr;
 	const char *mode;	/* NULL: there is no status to be had */
 	int asked;		/* for the status */
@@ -34,7 +36,17 @@ int __wrap_qc_dm_query(const char *name, struct qc_dm_device *device, struct qc_
 	(void)err;
 	memset(device, 0, sizeof(*device));
 	device->exists = true;
+	device->ours = !devices[number_of(name)].foreign;
+	device->live = true;
+	device->open_count = devices[number_of(name)].open_count;
 	device->event_nr = devices[number_of(name)].event_nr;
+	return 0;
+}
+
+int __wrap_qc_dm_serialise(int *fd, struct qc_error *err)
+{
+	(void)err;
+	*fd = -1;
 	return 0;
 }
 
@@ -182,12 +194,28 @@ static void none_is_missed(void **state)
 	remove_exports();
 }
 
+/* What has the name of a device that somebody removed is in nobody's way. */
+static void somebody_elses(void **state)
+{
+	struct qmp_error error;
+
+	(void)state;
+	make_exports();
+	devices[0].open_count = 1;
+	assert_int_equal(export_may_quit(&error), -1);
+	devices[0].foreign = true;
+	assert_int_equal(export_may_quit(&error), 0);
+	assert_int_equal(export_quit(false, &error), 0);
+	assert_true(TAILQ_EMPTY(&export_list));
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(only_with_events),
 		cmocka_unit_test(started_later),
 		cmocka_unit_test(none_is_missed),
+		cmocka_unit_test(somebody_elses),
 	};
 
 	return cmocka_run_group_tests_name("device-state", tests, NULL, NULL);

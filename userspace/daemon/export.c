@@ -514,7 +514,7 @@ int export_may_quit(struct qmp_error *error)
 		if (qc_detach_check(export->name, going, count, &err) < 0)
 			return qmp_fail(error, "export '%s' still in use: %s", export->id,
 					err.text);
-		if (!qc_dm_query(export->name, &device, NULL) && device.exists)
+		if (!qc_dm_query(export->name, &device, NULL) && device.exists && device.ours)
 			going[count++] = makedev(device.major, device.minor);
 	}
 	return 0;

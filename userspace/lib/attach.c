@@ -355,7 +355,7 @@ int qc_detach_check(const char *name, const dev_t *going, size_t count, struct q
 		ret = qc_dm_query(name, &device, err);
 		if (ret < 0)
 			return ret;
-		if (!device.exists)
+		if (!device.exists || !device.ours)
 			return 0;
 		if (has_lasting_user(&device, going, count))
 			break;

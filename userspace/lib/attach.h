@@ -73,8 +73,8 @@ int qc_detach(const char *name, struct qc_error *err);
  * qc_detach_check - would qc_detach() find the device in use?  Changes nothing.
  * @going: numbers of devices that are removed before this one.  What they have open does not count,
  * nor does what this process has open, which it would close.
- * Returns 0, also when there is no such device, or -EBUSY.  Somebody can still come after this; and
- * who has the device open beside one in @going or this process is found among the
+ * Returns 0, also when there is no such device of ours, or -EBUSY.  Somebody can still come after
+ * this; and who has the device open beside one in @going or this process is found among the
  * processes in sight, mounts and devices only.
  */
 int qc_detach_check(const char *name, const dev_t *going, size_t count, struct qc_error *err);
