@@ -5,9 +5,12 @@
 
 import os
 import random
+import select
 import socket
 import stat
 import subprocess
+import tempfile
+import threading
 import time
 
 from daemon import (QCHAIN, QCHAIND, Client, Daemon, environment, must, run_tests, same,
@@ -416,6 +419,38 @@ def command_line():
             same(events.wait(60), 1)
 
 
+def dropped_connections():
+    """qchain detach does without a daemon that drops the connection, attach does not"""
+    def run(path, *args):
+        return subprocess.run([QCHAIN, *args], capture_output=True, text=True, timeout=60,
+                              check=False, env={**os.environ, 'QCHAIN_SOCKET': path})
+
+    def close_accepted(server):
+        server.accept()[0].close()
+
+    def close_waiting(server):
+        select.select([server], [], [])
+        server.close()
+
+    with tempfile.TemporaryDirectory() as directory:
+        subprocess.run(['qemu-img', 'create', '-q', '-f', 'qcow2', 'image', '1M'], cwd=directory,
+                       check=True)
+        image = os.path.join(directory, 'image')
+        for i, drop in enumerate([close_accepted, close_waiting]):
+            for command in (('detach', 'qchain-no-such'), ('attach', image, '--name', 'n'),
+                            ('detach', '--socket', None, 'qchain-no-such')):
+                path = os.path.join(directory, f's{i}-{len(command)}-{command[0]}')
+                with socket.socket(socket.AF_UNIX) as server:
+                    server.bind(path)
+                    server.listen()
+                    thread = threading.Thread(target=drop, args=[server])
+                    thread.start()
+                    done = run(path, *(path if word is None else word for word in command))
+                    thread.join()
+                same(done.returncode, 1)
+                must((len(command) == 2) == ('daemon' not in done.stderr), done.stderr)
+
+
 run_tests([greeting, pipelining, many_clients, too_many_clients, slow_reader, garbage,
            large_requests, leaving, ends, permissions, socket_files, passed_sockets, notification,
-           background, options, command_line])
+           background, options, command_line, dropped_connections])

@@ -70,9 +70,10 @@ static unsigned int table_flags(const struct cli_call *call)
 /*
  * The daemon that is to do it; *@client is NULL when there is none, or none is wanted.  One that is
  * there and cannot be asked is an error: what is done behind its back it does not know.
+ * @ending_is_none: nor does one matter that is about to end.
  */
-static int find_daemon(const char *socket, bool unwanted, struct client **client,
-		       struct qc_error *err)
+static int find_daemon(const char *socket, bool unwanted, bool ending_is_none,
+		       struct client **client, struct qc_error *err)
 {
 	struct qc_error cause;
 	int ret;
@@ -84,7 +85,8 @@ static int find_daemon(const char *socket, bool unwanted, struct client **client
 	if (unwanted)
 		return 0;
 	ret = client_connect(client_path(socket), client, &cause);
-	if (!ret || (!socket && (ret == -ENOENT || ret == -ECONNREFUSED)))
+	if (!ret || (!socket && (ret == -ENOENT || ret == -ECONNREFUSED ||
+				 (ret == -ECONNABORTED && ending_is_none))))
 		return 0;
 	if (socket) {
 		*err = cause;
@@ -112,7 +114,7 @@ static int run_attach(const struct cli_call *call, struct qc_error *err)
 	ret = cli_format(call->values[OPT_FORMAT], &options.format, err);
 	if (!ret)
 		ret = find_daemon(call->values[ATTACH_SOCKET], call->values[ATTACH_NO_DAEMON],
-				  &client, err);
+				  false, &client, err);
 	if (!ret)
 		ret = client ? attach_by_daemon(client, image, &options, err) :
 			       qc_attach(image, &options, err);
@@ -146,8 +148,9 @@ static int run_detach(const struct cli_call *call, struct qc_error *err)
 	CLEANUP_CLIENT struct client *client = NULL;
 	int ret;
 
-	ret = find_daemon(call->values[DETACH_SOCKET], call->values[DETACH_NO_DAEMON], &client,
-			  err);
+	/* Services detach also while the daemon is stopped, whose socket the manager has. */
+	ret = find_daemon(call->values[DETACH_SOCKET], call->values[DETACH_NO_DAEMON], true,
+			  &client, err);
 	if (client)
 		ret = detach_by_daemon(client, name, err);
 	cli_release_signals();

@@ -82,6 +82,9 @@ static int negotiate(struct client *c, struct qc_error *err)
 	int ret;
 
 	ret = client_receive(c, true, &greeting, err);
+	if (ret == -EPIPE || ret == -ECONNRESET)
+		return qc_fail(err, ECONNABORTED, c->path, NULL,
+			       "the connection was closed before a daemon answered");
 	if (ret < 0)
 		return ret;
 	good = qapi_has(greeting, "QMP");

@@ -10,7 +10,10 @@ struct client;
 /* Where the daemon is: @option, else $QCHAIN_SOCKET, else /run/qchain/qmp.sock. */
 const char *client_path(const char *option);
 
-/* Connect and negotiate.  Returns 0 or a negative errno. */
+/*
+ * Connect and negotiate.  Returns 0 or a negative errno.  -ENOENT, -ECONNREFUSED: there is no
+ * daemon.  -ECONNABORTED: one that ends, or a service manager without one, dropped the connection.
+ */
 int client_connect(const char *path, struct client **client, struct qc_error *err);
 void client_close(struct client *client);
 
