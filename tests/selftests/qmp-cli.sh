@@ -336,7 +336,7 @@ options() {
 
 	qemu-img create -q -f qcow2 -o lazy_refcounts=on dirty.qcow2 8M
 	qemu-io -c "write -P 5 0 4M" -c flush -c abort dirty.qcow2 > /dev/null 2>&1 || true
-	exits 0 "was left dirty; repaired by the daemon" qchain attach dirty.qcow2 --name qcdirty
+	exits 0 "was left dirty; repaired (" qchain attach dirty.qcow2 --name qcdirty
 	exits 0 "" qchain detach qcdirty
 	clean dirty.qcow2
 	# Byte 79 has the lower feature bits: 2 is the corrupt bit.

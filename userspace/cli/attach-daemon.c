@@ -300,7 +300,8 @@ int attach_by_daemon(struct client *client, const char *image,
 	ret = remove_stale(client, node, options->name, err);
 	if (ret < 0)
 		return ret;
-	ret = qc_attach_check(image, options, &facts, err);
+	/* A repair takes long, and the daemon could do nothing else meanwhile. */
+	ret = qc_attach_prepare(image, options, &facts, err);
 	if (ret == -EBUSY && err)
 		explain_busy(client, image, err);
 	if (ret < 0)
@@ -309,8 +310,6 @@ int attach_by_daemon(struct client *client, const char *image,
 	ret = add_both(client, path, &facts, options, err);
 	if (ret == -EINTR)
 		tell_unanswered(options->name);
-	if (!ret && facts.dirty && options->note)
-		options->note(options->ctx, image, "was left dirty; repaired by the daemon");
 	return ret;
 }
 

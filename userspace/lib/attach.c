@@ -238,8 +238,8 @@ int qc_attach(const char *image, const struct qc_attach_options *options, struct
 	return ret < 0 ? ret : qc_attach_chain(chain, options, err);
 }
 
-int qc_attach_check(const char *image, const struct qc_attach_options *options,
-		    struct qc_attach_facts *facts, struct qc_error *err)
+int qc_attach_prepare(const char *image, const struct qc_attach_options *options,
+		      struct qc_attach_facts *facts, struct qc_error *err)
 {
 	CLEANUP_CHAIN struct qc_chain *chain = NULL;
 	const struct qc_layer *top;
@@ -254,9 +254,8 @@ int qc_attach_check(const char *image, const struct qc_attach_options *options,
 	*facts = (struct qc_attach_facts){
 		.format = top->format,
 		.is_bdev = top->store->is_bdev,
-		.dirty = !options->read_only && is_dirty(top->header),
 	};
-	return options->read_only || facts->dirty ? 0 : qc_check_writable(chain, err);
+	return options->read_only ? 0 : prepare_top(top, options, chain, err);
 }
 
 static dev_t dev_of(const struct qc_dm_device *device)

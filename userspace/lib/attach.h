@@ -46,20 +46,19 @@ int qc_attach(const char *image, const struct qc_attach_options *options, struct
 int qc_attach_chain(const struct qc_chain *chain, const struct qc_attach_options *options,
 		    struct qc_error *err);
 
-/* What qc_attach_check() has seen of an image. */
+/* What qc_attach_prepare() has seen of an image. */
 struct qc_attach_facts {
 	enum qc_format format;
 	bool is_bdev;
-	bool dirty;		/* it would be repaired first */
 };
 
 /*
- * qc_attach_check - would qc_attach() make the device, for all that can be known before?
- * For who has it made by another process: nothing is repaired or made, and no lock is held any
- * more when this returns.  Errors are those of qc_attach().
+ * qc_attach_prepare - all of qc_attach() that comes before the device, for who has that made by
+ * another process: an image left dirty is repaired, what can be known to fail is refused, and no
+ * lock is held any more when this returns.  Errors are those of qc_attach().
  */
-int qc_attach_check(const char *image, const struct qc_attach_options *options,
-		    struct qc_attach_facts *facts, struct qc_error *err);
+int qc_attach_prepare(const char *image, const struct qc_attach_options *options,
+		      struct qc_attach_facts *facts, struct qc_error *err);
 
 /*
  * qc_detach - remove a qchain device.
