@@ -3,6 +3,8 @@
 #
 # The real qchaind and real clients, with the commands of the monitor only: needs no module. Prints TAP.
 
+import contextlib
+import json
 import os
 import random
 import select
@@ -451,6 +453,87 @@ def dropped_connections():
                 must((len(command) == 2) == ('daemon' not in done.stderr), done.stderr)
 
 
+class Told:
+    """Takes the place of a daemon, for one client: answers by command; None is the end."""
+
+    def __init__(self, answers):
+        self.answers = {'qmp_capabilities': {}, **answers}
+        self.directory = tempfile.TemporaryDirectory(prefix='qchaind-test.')
+        self.path = os.path.join(self.directory.name, 'qmp.sock')
+        self.server = socket.socket(socket.AF_UNIX)
+        self.server.bind(self.path)
+        self.server.listen()
+        self.thread = threading.Thread(target=self.serve)
+        self.thread.start()
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        self.thread.join()
+        self.server.close()
+        self.directory.cleanup()
+
+    def serve(self):
+        # Who has enough of an answer need not read all of it.
+        with contextlib.suppress(ConnectionError):
+            self.serve_client()
+
+    def serve_client(self):
+        with self.server.accept()[0] as client, client.makefile('rwb') as file:
+            file.write(b'{"QMP": {"version": {}, "capabilities": []}}\r\n')
+            file.flush()
+            text, decoder = '', json.JSONDecoder()
+            while True:
+                more = client.recv(65536)
+                text += more.decode()
+                if not more:
+                    return
+                answer = self.answers.get(decoder.raw_decode(text)[0]['execute'])
+                text = ''
+                if answer is None:
+                    return
+                answer = answer if isinstance(answer, str) else json.dumps(answer)
+                file.write(b'{"return": ' + answer.encode() + b'}\r\n')
+                file.flush()
+
+
+def images(count):
+    """What query-block says of a chain of so many."""
+    one = '{"filename": "/none", "format": "qcow2", "virtual-size": 512, "backing-image": '
+    chain = one * (count - 1) + one.rsplit(',', 1)[0] + '}' * count
+    return f'[{{"device": "v", "inserted": {{"node-name": "top", "image": {chain}}}}}]'
+
+
+def trees():
+    """qchain tree draws chains of thousands, and goes on without a daemon that does not answer"""
+    rest = {'query-named-block-nodes': [], 'query-block-exports': [{'id': 'v', 'name': 'qchain-v'}],
+            'query-block-jobs': [], 'query-jobs': []}
+
+    def tree(count, *options, **answers):
+        with Told({**rest, 'query-block': images(count), **answers}) as told:
+            options = [told.path if option is None else option for option in options]
+            return subprocess.run([QCHAIN, 'tree', *options, 'v'], capture_output=True, text=True,
+                                  timeout=60, check=False,
+                                  env={**os.environ, 'QCHAIN_SOCKET': told.path})
+
+    for count in 3, 1020, 8000:
+        done = tree(count)
+        same((done.returncode, done.stderr, done.stdout.count('\n')), (0, '', count + 1))
+    for count, answers, cause in ((20000, {}, 'nesting depth limit exceeded'),
+                                  (3, {'query-jobs': None}, 'closed the connection')):
+        done = tree(count, **answers)
+        # There is no such device without the daemon.
+        same(done.returncode, 1)
+        lines = done.stderr.splitlines()
+        same(len(lines), 2)
+        must(cause in lines[0] and lines[0].endswith('; drawn without the daemon'), lines)
+        must('daemon' not in lines[1], lines)
+        done = tree(count, '--socket', None, **answers)
+        must(done.returncode == 1 and done.stderr.count('\n') == 1 and cause in done.stderr, done)
+
+
 run_tests([greeting, pipelining, many_clients, too_many_clients, slow_reader, garbage,
            large_requests, leaving, ends, permissions, socket_files, passed_sockets, notification,
-           background, options, command_line, dropped_connections])
+           background, options, command_line, dropped_connections,
+           trees])

@@ -87,7 +87,7 @@ static struct text talk(const u8 *data, size_t size, size_t step)
 /* Each line, and the answer to what came last. */
 static void judge(const struct text *text)
 {
-	struct json_stream *stream = json_stream_new(ANSWER_MAX);
+	struct json_stream *stream = json_stream_new(ANSWER_MAX, JSON_STREAM_DEPTH);
 	struct json_object *value;
 	const char *at = text->bytes;
 	size_t left = text->len;

@@ -23,7 +23,7 @@ static void append_item(char *out, size_t room, enum json_item item, struct json
 /* Read @len bytes, @step at a time: values and errors, each followed by a '|'. */
 static const char *read_in_steps(const char *text, size_t len, size_t step)
 {
-	struct json_stream *stream = json_stream_new(LIMIT);
+	struct json_stream *stream = json_stream_new(LIMIT, JSON_STREAM_DEPTH);
 	static char out[65536];
 	struct json_object *value;
 	struct qmp_error error;

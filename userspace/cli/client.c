@@ -9,6 +9,7 @@
 #include "json-stream.h"
 
 #define ANSWER_MAX (256U << 20)
+#define ANSWER_DEPTH 8192	/* an image is within what it is the backing file of */
 #define PATIENCE_MS 200		/* between questions whether to go on waiting */
 #define DEFAULT_PATH "/run/qchain/qmp.sock"
 
@@ -104,7 +105,7 @@ int client_connect(const char *path, struct client **client, struct qc_error *er
 	if (!c)
 		return qc_fail_nomem(err, path);
 	c->fd = -1;
-	c->stream = json_stream_new(ANSWER_MAX);
+	c->stream = json_stream_new(ANSWER_MAX, ANSWER_DEPTH);
 	c->path = strdup(path);
 	if (!c->path)
 		return qc_fail_nomem(err, path);
@@ -184,7 +185,8 @@ int client_receive(struct client *c, bool wait, struct json_object **message,
 			*message = NULL;
 			return fail_protocol(c, err);
 		case JSON_BAD:
-			return fail_protocol(c, err);
+			return qc_fail(err, EPROTO, c->path, NULL, "cannot read the answer: %s",
+				       bad.text);
 		case JSON_NOTHING:
 			ret = fill(c, wait, err);
 			if (ret <= 0)

@@ -30,6 +30,7 @@ static int ask(struct client *client, struct tree_daemon *d, struct qc_error *er
 int tree_daemon_ask(const char *socket, struct tree_daemon **daemon, struct qc_error *err)
 {
 	CLEANUP_CLIENT struct client *client = NULL;
+	struct qc_error cause;
 	struct tree_daemon *d;
 	int ret;
 
@@ -41,12 +42,18 @@ int tree_daemon_ask(const char *socket, struct tree_daemon **daemon, struct qc_e
 	if (!d)
 		return qc_fail_nomem(err, "tree");
 	TAILQ_INIT(&d->jobs);
-	ret = ask(client, d, err);
-	if (ret < 0)
-		tree_daemon_free(d);
-	else
+	ret = ask(client, d, &cause);
+	if (!ret) {
 		*daemon = d;
-	return ret;
+		return 0;
+	}
+	tree_daemon_free(d);
+	if (socket) {
+		*err = cause;
+		return ret;
+	}
+	fprintf(stderr, "qchain: %s; drawn without the daemon\n", cause.text);
+	return 0;
 }
 
 void tree_daemon_free(struct tree_daemon *d)

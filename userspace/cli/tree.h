@@ -49,7 +49,8 @@ struct tree_daemon;
 /*
  * tree_daemon_ask - ask the daemon for all that is drawn.
  * @socket: as given by the user, or NULL.
- * *@daemon is NULL when, without @socket, none can be reached.
+ * *@daemon is NULL when, without @socket, none can be reached, or when one does not tell all of it;
+ * the latter is said.
  */
 int tree_daemon_ask(const char *socket, struct tree_daemon **daemon, struct qc_error *err);
 void tree_daemon_free(struct tree_daemon *daemon);

@@ -6,7 +6,7 @@
 #include "qapi.h"
 
 /*
- * @text consists of good tokens and white space, nested no deeper than JSON_STREAM_DEPTH, and
+ * @text consists of good tokens and white space, nested no deeper than the stack allows, and
  * ends with a NUL that @len does not count.  Returns 0 or -1.
  */
 int json_parse(const char *text, size_t len, struct json_object **value, struct qmp_error *error);

@@ -27,6 +27,7 @@ enum state {
 
 struct json_stream {
 	size_t limit;
+	long depth;
 	enum state state;
 	long braces, brackets;	/* that are open */
 	size_t tokens;
@@ -37,13 +38,14 @@ struct json_stream {
 	size_t len, room;
 };
 
-struct json_stream *json_stream_new(size_t limit)
+struct json_stream *json_stream_new(size_t limit, long depth)
 {
 	struct json_stream *stream = calloc(1, sizeof(*stream));
 
 	if (!stream)
 		abort();
 	stream->limit = limit;
+	stream->depth = depth;
 	return stream;
 }
 
@@ -199,7 +201,7 @@ static enum json_item token_done(struct json_stream *s, struct json_object **val
 	s->state = BETWEEN;
 	s->tokens++;
 	if (s->braces >= 0 && s->brackets >= 0 && (s->braces || s->brackets)) {
-		if (s->braces + s->brackets > JSON_STREAM_DEPTH)
+		if (s->braces + s->brackets > s->depth)
 			return drop(s, error, "JSON nesting depth limit exceeded");
 		if (s->tokens > s->limit / 8)
 			return drop(s, error, "JSON token count limit exceeded");
@@ -298,7 +300,7 @@ enum json_item json_stream_end(struct json_stream *stream, struct json_object **
 enum json_item json_stream_text(const char **text, struct json_object **value,
 				struct qmp_error *error)
 {
-	struct json_stream *stream = json_stream_new(SIZE_MAX);
+	struct json_stream *stream = json_stream_new(SIZE_MAX, JSON_STREAM_DEPTH);
 	size_t len = strlen(*text);
 	enum json_item item = json_stream_next(stream, text, &len, value, error);
 

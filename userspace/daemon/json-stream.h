@@ -13,7 +13,7 @@
 
 #include "qapi.h"
 
-#define JSON_STREAM_DEPTH 1024		/* of objects and arrays */
+#define JSON_STREAM_DEPTH 1024		/* of requests, as in QEMU */
 
 enum json_item {
 	JSON_NOTHING,		/* all bytes were taken, more are needed */
@@ -25,9 +25,10 @@ struct json_stream;
 
 /*
  * Never NULL.  @limit: bytes of one value; it has no more tokens than an eighth of that, which
- * bounds the memory that is made of it.
+ * bounds the memory that is made of it.  @depth: how deep objects and arrays may be nested, which
+ * bounds the stack: each takes some hundred bytes of it.
  */
-struct json_stream *json_stream_new(size_t limit);
+struct json_stream *json_stream_new(size_t limit, long depth);
 void json_stream_free(struct json_stream *stream);
 
 /*

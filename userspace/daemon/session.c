@@ -121,7 +121,7 @@ struct qmp_session *qmp_session_new(bool pretty, void (*wake)(void *context), vo
 
 	if (!s)
 		abort();
-	s->input = json_stream_new(QMP_REQUEST_MAX);
+	s->input = json_stream_new(QMP_REQUEST_MAX, JSON_STREAM_DEPTH);
 	s->pretty = pretty;
 	s->wake = wake;
 	s->context = context;
