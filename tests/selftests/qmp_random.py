@@ -289,10 +289,15 @@ class Schedule:
         size = self.size(device)
         if self.chance(10):
             size -= 65536
-        subprocess.run(["qemu-img", "create", "-q", "-f", "qcow2", path, str(size)], check=True)
+        top, below = self.chain(device)[0]
+        # The command leaves the header as it is.
+        with open(below, "rb") as file:
+            form = "qcow2" if file.read(4) == b"QFI\xfb" else "raw"
+        subprocess.run(["qemu-img", "create", "-q", "-f", "qcow2", "-u", "-b", below,
+                        "-F", form, path, str(size)], check=True)
         self.do("blockdev-add", {"driver": "qcow2", "node-name": name, "backing": None,
                                  "file": {"driver": "file", "filename": path}})
-        self.do("blockdev-snapshot", {"node": self.chain(device)[0][0], "overlay": name})
+        self.do("blockdev-snapshot", {"node": top, "overlay": name})
         self.overlays.append(name)
 
     def blockdev_del(self):
