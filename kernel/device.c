@@ -107,6 +107,23 @@ void qc_device_let_go(struct qc_device *device, struct qc_image *image)
 		qc_image_put(image);
 }
 
+void qc_device_owe(struct qc_device *device, struct qc_image *image)
+{
+	enum qc_tell kind;
+
+	for (kind = 0; kind < QC_TELLS; kind++)
+		if (qc_store_flush_tell(image->store, &image->told[kind]))
+			set_bit(kind, &device->untold);
+}
+
+void qc_device_kept_written(struct qc_device *device, struct qc_image *image)
+{
+	if (list_empty(&image->kept))
+		return;
+	qc_device_owe(device, image);
+	qc_device_let_go(device, image);
+}
+
 /* With a reference of the caller's. */
 static struct qc_image *first_kept(struct qc_device *device)
 {
@@ -131,7 +148,7 @@ int qc_device_commit_kept(struct qc_device *device)
 			break;
 		error = qc_commit(image);
 		if (!error)
-			qc_device_let_go(device, image);
+			qc_device_kept_written(device, image);
 		qc_image_put(image);
 	}
 	return error;

@@ -33,7 +33,7 @@ struct qc_device {
 	/* job.c, see job.h; the list under mutex */
 	struct mutex mutex;
 	bool quiet;			/* suspended, with everything written back */
-	bool flush_untold;		/* its user is to be told of a flush that has failed */
+	unsigned long untold;		/* a bit for each qc_tell: of a layer that was the top */
 	struct list_head jobs;		/* in the order of their start */
 	unsigned int nr_jobs;
 	struct workqueue_struct *wq;
@@ -59,17 +59,25 @@ void qc_device_put_table(struct qc_device *device);
  * the one before, which can be loaded again; and over another top layer a flush of the device
  * needs it, too.
  *
- * qc_device_keep - one more; its user writes to it, so it is no other device's.
- * qc_device_let_go - not this one any more: it is the top layer again, or on disk.
+ * qc_device_keep - one more, the top layer; so it is no other device's.
+ * qc_device_kept_written - @image is on disk; if it is kept it need not be any longer.
+ * qc_device_let_go - nor this one: it is the top layer again, or no layer.
  * qc_device_keeps - are there any?  Any context.
  * qc_device_commit_kept - write them back and let them go; returns 0 or the first error.  Where
  * qc_commit() may be called.
- * Process context; those but keep and keeps sleep.
+ * Process context; all but keep and keeps sleep.
  */
 void qc_device_keep(struct qc_device *device, struct qc_image *image);
+void qc_device_kept_written(struct qc_device *device, struct qc_image *image);
 void qc_device_let_go(struct qc_device *device, struct qc_image *image);
 bool qc_device_keeps(const struct qc_device *device);
 int qc_device_commit_kept(struct qc_device *device);
+
+/*
+ * qc_device_owe - @image, the top layer or one that is kept, may not be that any more: what the
+ * user is still to be told of its flushes, the device owes.  Process context.
+ */
+void qc_device_owe(struct qc_device *device, struct qc_image *image);
 
 /* One more reference, for somebody who has one; drop one.  Put: process context, sleeps. */
 void qc_device_get(struct qc_device *device);

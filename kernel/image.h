@@ -177,8 +177,7 @@ struct qc_image {
 
 	/* In a writable one. */
 	struct list_head kept;		/* in writer->kept, see device.h */
-	/* Of failed flushes, the device's user: by its flushes, and by its FUA writes. */
-	errseq_t flush_told, fua_told;
+	errseq_t told[QC_TELLS];	/* of failed flushes, the user of the device */
 
 	/* --- the rest only in a writable qcow2 image --- */
 	struct srcu_struct *in_flight;	/* the writer's */

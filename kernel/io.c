@@ -58,12 +58,12 @@ static struct bio *io_bio(struct qc_io *io)
  * Has what a write changed to be committed before a flush or FUA write may end, or has it to be
  * told of a flush that has failed?
  */
-static bool needs_commit(const struct qc_target *target, const errseq_t *told)
+static bool needs_commit(const struct qc_target *target, enum qc_tell kind)
 {
 	const struct qc_image *top = target->chain.top;
 
-	if (qc_device_keeps(target->device) ||
-	    qc_store_flush_failed(top->store, READ_ONCE(*told)))
+	if (qc_device_keeps(target->device) || test_bit(kind, &target->device->untold) ||
+	    qc_store_flush_failed(top->store, READ_ONCE(top->told[kind])))
 		return true;
 	/* Pairs with the order in change_entry(): who sees a new entry sees this too. */
 	smp_rmb();
@@ -74,17 +74,22 @@ static bool needs_commit(const struct qc_target *target, const errseq_t *told)
  * What was written before is on stable storage, for a flush or a FUA write.  Each kind is told of a
  * flush that has failed: of a flush before a FUA write dm does not look at the error.
  */
-static int commit_for(struct qc_target *target, errseq_t *told)
+static int commit_for(struct qc_target *target, enum qc_tell kind)
 {
-	struct qc_store *store = target->chain.top->store;
-	errseq_t before = qc_store_flush_sample(store);
-	int error = qc_device_commit_kept(target->device) ?: qc_commit(target->chain.top);
+	struct qc_image *top = target->chain.top;
+	errseq_t before = qc_store_flush_sample(top->store);
+	bool failed;
+	int error;
 
-	/* Not ENOSPC, which is waited for: what was lost does not come back. */
-	if (qc_store_flush_tell(store, told))
+	/* Not ENOSPC, which is waited for: there may be room for all that this device writes. */
+	if (qc_device_commit_kept(target->device))
 		return -EIO;
-	/* Another one has been told meanwhile. */
-	return !error && qc_store_flush_failed(store, before) ? -EIO : error;
+	error = qc_commit(top);
+	failed = qc_store_flush_tell(top->store, &top->told[kind]);
+	failed |= test_and_clear_bit(kind, &target->device->untold);
+	/* Or another one has been told meanwhile. */
+	failed |= !error && qc_store_flush_failed(top->store, before);
+	return failed ? -EIO : error;
 }
 
 /* Look up without sleeping; for reads down to the backing. */
@@ -164,7 +169,7 @@ static bool fast_rw(struct qc_target *target, struct qc_io *io, struct bio *bio,
 	case QC_EXTENT_DATA:
 		if (write && (!extent.in_place ||
 			      ((bio->bi_opf & REQ_FUA) &&
-			       needs_commit(target, &chain->top->fua_told))))
+			       needs_commit(target, QC_TELL_FUA))))
 			return false;
 		if (extent.len < bio->bi_iter.bi_size)
 			dm_accept_partial_bio(bio, extent.len >> SECTOR_SHIFT);
@@ -193,7 +198,7 @@ static bool fast_flush(struct qc_target *target, struct qc_io *io, struct bio *b
 		*result = DM_MAPIO_SUBMITTED;
 		return true;
 	}
-	if (!top->remap || needs_commit(target, &top->flush_told))
+	if (!top->remap || needs_commit(target, QC_TELL_FLUSH))
 		return false;
 	io->flush = true;
 	bio_set_dev(bio, top->remap);
@@ -276,8 +281,7 @@ static int slow_bio(struct qc_target *target, struct bio *bio)
 	error = slow_change(chain, bio, pos, len);
 	qc_mirror_end(&write, chain->top, bio, error);
 	if (!error && (!len || (bio->bi_opf & REQ_FUA)))
-		error = commit_for(target,
-				   len ? &chain->top->fua_told : &chain->top->flush_told);
+		error = commit_for(target, len ? QC_TELL_FUA : QC_TELL_FLUSH);
 	return error;
 }
 

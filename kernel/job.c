@@ -352,6 +352,7 @@ static void job_end(struct qc_job *job)
 {
 	struct qc_device *device = job->device;
 	struct qc_image *written = job->chain.top;
+	enum qc_tell kind;
 	int error = 0;
 
 	if (job->mirrors && job->source)
@@ -361,10 +362,8 @@ static void job_end(struct qc_job *job)
 	if (written)
 		error = qc_store_flush_tell(written->store, &job->flush_told) ?: error;
 	/* When it becomes the top layer: what failed before is not for the device's user. */
-	if (job->mirrors && written && !error) {
-		written->flush_told = job->flush_told;
-		written->fua_told = job->flush_told;
-	}
+	for (kind = 0; kind < QC_TELLS && job->mirrors && written && !error; kind++)
+		written->told[kind] = job->flush_told;
 	job_unbind(job);
 
 	spin_lock(&device->lock);

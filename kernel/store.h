@@ -185,6 +185,12 @@ void qc_store_spare_put(struct qc_store_spare *spare);
  * qc_store_flush_tell - the error of one that failed, once, or 0.  Several may share a @told.  Any
  * context but interrupts.
  */
+enum qc_tell {			/* by what a device's user is told; each kind tells of each one */
+	QC_TELL_FLUSH,
+	QC_TELL_FUA,
+	QC_TELLS
+};
+
 void qc_store_flush_note(struct qc_store *store, int error);
 errseq_t qc_store_flush_sample(struct qc_store *store);
 bool qc_store_flush_failed(struct qc_store *store, errseq_t told);

@@ -493,12 +493,6 @@ static void qchain_presuspend_undo(struct dm_target *ti)
 	qc_jobs_start(target->device, target);
 }
 
-static bool flush_untold(const struct qc_image *top)
-{
-	return qc_store_flush_failed(top->store, top->flush_told) ||
-	       qc_store_flush_failed(top->store, top->fua_told);
-}
-
 /* Nothing is in flight: have everything on disk while nobody may write. */
 static void qchain_postsuspend(struct dm_target *ti)
 {
@@ -510,15 +504,20 @@ static void qchain_postsuspend(struct dm_target *ti)
 	qc_jobs_halt(device);	/* a mirror can have failed since */
 	/* Also those that an earlier table has written to. */
 	for (i = 0; i < target->layers; i++) {
-		if (!qc_commit_quiesce(qc_target_layer(target, i)))
+		struct qc_image *image = qc_target_layer(target, i);
+
+		if (!qc_commit_quiesce(image)) {
+			qc_device_kept_written(device, image);
 			continue;
+		}
 		DMERR("cannot write metadata back on suspend; it stays in memory until the resume");
-		qc_device_keep(device, qc_target_layer(target, i));
+		if (!i)
+			qc_device_keep(device, image);
 		quiet = false;
 	}
+	qc_device_owe(device, target->chain.top);
 	mutex_lock(&device->mutex);
 	device->quiet = quiet;
-	device->flush_untold |= flush_untold(target->chain.top);
 	mutex_unlock(&device->mutex);
 }
 
@@ -545,14 +544,27 @@ static int qchain_preresume(struct dm_target *ti)
 	return error;
 }
 
-/* Another top layer has its own store, in which no flush may have failed. */
-static void pass_flush_error(struct qc_device *device, const struct qc_image *top)
+static bool is_layer(const struct qc_target *target, const struct qc_image *image)
 {
-	mutex_lock(&device->mutex);
-	if (device->flush_untold && !flush_untold(top))
-		qc_store_flush_note(top->store, -EIO);
-	device->flush_untold = false;
-	mutex_unlock(&device->mutex);
+	unsigned int i;
+
+	for (i = 0; i < target->layers; i++)
+		if (qc_target_layer(target, i) == image)
+			return true;
+	return false;
+}
+
+/* The top layer is written back like any, and what is no layer is not needed. */
+static void let_go(struct qc_target *target)
+{
+	struct qc_image *image, *next;
+	struct qc_device *device = target->device;
+
+	qc_device_let_go(device, target->chain.top);
+	/* Nobody else has the device's images: it does not go on yet. */
+	list_for_each_entry_safe(image, next, &device->kept, kept)
+		if (!is_layer(target, image))
+			qc_device_let_go(device, image);
 }
 
 static void qchain_resume(struct dm_target *ti)
@@ -567,8 +579,7 @@ static void qchain_resume(struct dm_target *ti)
 			image->discard_passdown = !target->no_discard_passdown;
 		qc_commit_resume(image);
 	}
-	qc_device_let_go(target->device, target->chain.top);
-	pass_flush_error(target->device, target->chain.top);
+	let_go(target);
 	qc_io_start(target);
 	qc_jobs_start(target->device, target);
 }
