@@ -48,8 +48,8 @@ fresh_top() {
 	cp "$model" "$scratch/now"
 }
 
-# Where things are, in $TOP or $BASE: l1 IMAGE, reftable IMAGE, refblock IMAGE, l2 IMAGE N, and
-# host_of IMAGE GUEST_OFFSET.
+# Where things are, in $image or on a device: l1 IMAGE, reftable IMAGE, refblock IMAGE, l2 IMAGE N,
+# and host_of IMAGE GUEST_OFFSET.
 l1() {
 	header_u64 "$1" 40
 }
@@ -121,7 +121,7 @@ attach_fails() {
 attach_fails_everywhere() {
 	local place
 
-	for place in 0 "$(l1 $TOP)" "$(reftable $TOP)" "$(refblock $TOP)"; do
+	for place in 0 "$(l1 "$image")" "$(reftable "$image")" "$(refblock "$image")"; do
 		attach_fails bad-top "$place"
 	done
 	attach_fails bad-base 0
@@ -129,7 +129,7 @@ attach_fails_everywhere() {
 
 # Where threads meet most often.
 top_data() {
-	under bad-top "$(host_of $TOP 16384) 16384 $1" "$2" --no-free "${@:3}"
+	under bad-top "$(host_of "$image" 16384) 16384 $1" "$2" --no-free "${@:3}"
 }
 
 # The header is written before the first change of an image with a bitmap.
@@ -147,7 +147,7 @@ top_reftable() {
 	qemu-io -f qcow2 -c "write -q -P 3 5M 900k" "$image"
 	model=$scratch/fuller.model
 	flatten "$image" "$model"
-	under bad-top "$(reftable $TOP) $CLUSTER error" write --may-fail write --may-fail flush
+	under bad-top "$(reftable "$image") $CLUSTER error" write --may-fail write --may-fail flush
 }
 
 # Writes fail everywhere, again and again, at moments that nobody chose.
@@ -492,16 +492,16 @@ try "top layer: reads of a data cluster fail" top_data error_reads read \
 	--may-fail read:16384:16384
 try "top layer: writes of a data cluster fail" top_data error_writes write \
 	--may-fail write:16384:16384 --may-fail fua --may-fail flush
-try "top layer: an L2 table fails" under bad-top "$(l2 $TOP 2) $CLUSTER error" "read write" \
+try "top layer: an L2 table fails" under bad-top "$(l2 "$image" 2) $CLUSTER error" "read write" \
 	--may-fail "read:$third" --may-fail "write:$third" --may-fail fua --may-fail flush
-try "top layer: writes of an L2 table fail" under bad-top "$(l2 $TOP 2) $CLUSTER error_writes" fsync \
+try "top layer: writes of an L2 table fail" under bad-top "$(l2 "$image" 2) $CLUSTER error_writes" fsync \
 	--may-fail fua --may-fail flush
-try "top layer: writes of the L1 table fail" under bad-top "$(l1 $TOP) $CLUSTER error_writes" fsync \
+try "top layer: writes of the L1 table fail" under bad-top "$(l1 "$image") $CLUSTER error_writes" fsync \
 	--may-fail fua --may-fail flush
-try "top layer: a refcount block fails" under bad-top "$(refblock $TOP) $CLUSTER error" write \
+try "top layer: a refcount block fails" under bad-top "$(refblock "$image") $CLUSTER error" write \
 	--may-fail write --may-fail flush
 try "top layer: writes of a refcount block fail" \
-	under bad-top "$(refblock $TOP) $CLUSTER error_writes" fsync --may-fail fua --may-fail flush
+	under bad-top "$(refblock "$image") $CLUSTER error_writes" fsync --may-fail fua --may-fail flush
 try "top layer: the refcount table fails" top_reftable
 try "top layer: writes of the header fail" top_header
 try "top layer: all writes fail" under bad-top "$everything error_writes" "write fsync" \
