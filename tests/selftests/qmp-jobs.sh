@@ -225,6 +225,38 @@ forgotten() {
 	[ "$(status_field virtio0 8)" = 0 ]
 }
 
+# --- a base that is too short ---------------------------------------------------------------------
+
+# It is made larger only where what is below it does not show in what is new.
+short_base() {
+	fresh_dir ext4
+	cd "$dir"
+	qemu-img create -q -f qcow2 c.qcow2 16M
+	qemu-io -c "write -P 1 0 16M" c.qcow2 > /dev/null
+	qemu-img create -q -f qcow2 -b c.qcow2 -F qcow2 b.qcow2 8M
+	qemu-img create -q -f qcow2 -b b.qcow2 -F qcow2 a.qcow2 16M
+	flatten a.qcow2 "$scratch/content"
+	start_with_a
+	says_part "and would show in what is new" block-commit '{"device": "virtio0", "base": "b.qcow2"}'
+	no_jobs
+	cmp /dev/mapper/virtio0 "$scratch/content"
+	quit_daemon
+
+	# As QEMU does it: with zeroes in what is new.
+	qemu-img resize -q b.qcow2 16M
+	start_with_a
+	watch_events
+	execute block-commit '{"device": "virtio0", "base": "b.qcow2"}' | is '. == {}'
+	wait_for 60 status_is virtio0 ready
+	execute block-job-complete '{"device": "virtio0"}' | is '. == {}'
+	wait_for 60 status_is virtio0 null
+	layers_are "b.qcow2 c.qcow2"
+	cmp /dev/mapper/virtio0 "$scratch/content"
+	quit_daemon
+	for n in a b c; do clean $n.qcow2; done
+	content b.qcow2 "$scratch/content"
+}
+
 # --- errors below ---------------------------------------------------------------------------------
 
 # The base is on a disk that can be made to fail.
@@ -608,7 +640,7 @@ ready_or_none() {
 }
 
 echo "# seed $seed"
-plan 19
+plan 20
 modprobe dm-flakey || skip_all "there is no dm-flakey"
 place tmpfs
 place ext4
@@ -619,6 +651,7 @@ every_case ext4 ""
 try_daemon "pause, speed, finalize, dismiss, cancel" steered
 try_daemon "an active commit while more is written than it copies" caught_up
 try_daemon "an end that cannot be written" unwritten
+try_daemon "a base that is too short" short_base
 try_daemon "errors below" bad_base
 try_daemon "commit by the monitor for people" people
 try_daemon "quit while a device is in use harms nothing" refused_quit

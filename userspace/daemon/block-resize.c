@@ -42,7 +42,7 @@ static int check_request(struct node *node, const char *called, int64_t size,
 /* Returns 1 when the node has that size already. */
 static int check_size(struct node *node, u64 size, struct qmp_error *error)
 {
-	u64 now, below;
+	u64 now;
 
 	if (node_size(node, &now, error))
 		return -1;
@@ -50,15 +50,8 @@ static int check_size(struct node *node, u64 size, struct qmp_error *error)
 		return qmp_fail(error, "Cannot resize device files");
 	if (size > now && !node->header && node_protocol(node)->is_bdev)
 		return qmp_fail(error, "Cannot grow device files");
-	/* What is new has to read as zeroes. */
-	if (size > now && node->backing.node) {
-		if (node_size(node->backing.node, &below, error))
-			return -1;
-		if (below > now)
-			return qmp_fail(error,
-					"Node '%s' is larger than '%s', and would show in what is new",
-					node->backing.node->name, node->name);
-	}
+	if (size > now && node_check_growth(node, error))
+		return -1;
 	return size == now;
 }
 

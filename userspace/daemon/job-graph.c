@@ -166,6 +166,8 @@ static int grow_base(const struct job *job, struct export *export, struct qc_sto
 		return -1;
 	if (base_size >= size)
 		return 0;
+	if (node_check_growth(base, error))
+		return -1;
 	if (!store || protocol->in_kernel)
 		return qmp_fail(error,
 				"Node '%s' cannot be grown while in use; detach, and qemu-img resize it",

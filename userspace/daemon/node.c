@@ -69,6 +69,19 @@ int node_size(struct node *node, u64 *size, struct qmp_error *error)
 	return 0;
 }
 
+int node_check_growth(struct node *node, struct qmp_error *error)
+{
+	u64 now, below;
+
+	if (!node->backing.node)
+		return 0;
+	if (node_size(node, &now, error) || node_size(node->backing.node, &below, error))
+		return -1;
+	return below <= now ? 0 :
+	       qmp_fail(error, "Node '%s' is larger than '%s', and would show in what is new",
+			node->backing.node->name, node->name);
+}
+
 bool node_in_chain(const struct node *top, const struct node *node)
 {
 	while (top && top != node)

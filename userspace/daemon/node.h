@@ -101,6 +101,9 @@ const char *node_filename(const struct node *node);
 /* What the node shows, in bytes. */
 int node_size(struct node *node, u64 *size, struct qmp_error *error);
 
+/* May it be made larger?  What is new has to read as zeroes, and nothing is written there. */
+int node_check_growth(struct node *node, struct qmp_error *error);
+
 /* How the bytes of an image are to be read; of a protocol node, raw. */
 static inline enum qc_format node_format(const struct node *node)
 {
