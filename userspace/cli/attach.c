@@ -118,9 +118,11 @@ static int run_attach(const struct cli_call *call, struct qc_error *err)
 	if (!ret)
 		ret = client ? attach_by_daemon(client, image, &options, err) :
 			       qc_attach(image, &options, err);
-	cli_release_signals();
-	if (ret < 0)
+	/* Else a signal comes too late: the exit status is to say that there is a device. */
+	if (ret < 0) {
+		cli_release_signals();
 		return ret;
+	}
 	node = qc_dm_node(options.name);
 	puts(node ? node : options.name);
 	return CLI_OK;
@@ -153,10 +155,10 @@ static int run_detach(const struct cli_call *call, struct qc_error *err)
 			  &client, err);
 	if (client)
 		ret = detach_by_daemon(client, name, err);
+	if (ret > 0)
+		return CLI_OK;
 	cli_release_signals();
-	if (ret)
-		return ret < 0 ? ret : CLI_OK;
-	return qc_detach(name, err);
+	return ret < 0 ? ret : qc_detach(name, err);
 }
 
 const struct cli_command cli_detach = {

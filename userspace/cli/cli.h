@@ -85,7 +85,8 @@ struct json_object *cli_json_u64(u64 value);
 
 /*
  * Signals that end the process wait until what is being made is whole, or undone; has one come?
- * @ctx plays no part.
+ * They are let through after what failed.  After what went well they are not: the exit status says
+ * that it did.  @ctx plays no part.
  */
 void cli_hold_signals(void *ctx);
 bool cli_signal_pending(void *ctx);

@@ -198,7 +198,8 @@ static int run(const struct cli_call *call, struct qc_error *err)
 	}
 	cli_hold_signals(NULL);
 	ret = qc_create(image, &o, err);
-	cli_release_signals();
+	if (ret < 0)
+		cli_release_signals();
 	return ret < 0 ? ret : CLI_OK;
 }
 
