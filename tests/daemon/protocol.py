@@ -239,6 +239,8 @@ def permissions():
         must('was refused' in d.read_log(), 'nothing in the log')
         responsive(d)
     with Daemon(f'chardev=m,allowed-group={name}') as d:
+        # It listens before it lets the group in, but answers afterwards.
+        responsive(d)
         info = os.stat(d.path)
         same((stat.S_IMODE(info.st_mode), info.st_gid), (0o660, group))
         must(as_user(12345, [group], lambda: responsive(d)), 'a member was refused')
