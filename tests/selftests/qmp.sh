@@ -208,6 +208,8 @@ stopped() {
 	[ "$(dmsetup info -c --noheadings -o suspended virtio0)" = Suspended ]
 	before=$(md5sum < sub/h.qcow2)
 	snapshot_sync node-H i.qcow2 node-I | is '. == {}'
+	# The kernel does not know of it yet.
+	says "'virtio0' is stopped; use cont first" block-stream '{"device": "virtio0"}'
 	sleep 1
 	[ "$before" = "$(md5sum < sub/h.qcow2)" ]
 	execute stop | is '. == {}'

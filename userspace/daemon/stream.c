@@ -69,6 +69,11 @@ static struct export *find_export(struct node *top, struct qmp_error *error)
 		qmp_fail(error, "Node '%s' cannot have a backing file", top->name);
 		return NULL;
 	}
+	/* The kernel's layers are still those from before, among which this is another one. */
+	if (export->loaded) {
+		qmp_fail(error, "'%s' is stopped; use cont first", export->id);
+		return NULL;
+	}
 	return export;
 }
 
