@@ -128,7 +128,10 @@ int qc_block_shadow(struct qc_block *block);
 /* Drop the bytes set aside, at the end of writeback.  Under the owner's lock. */
 void qc_block_drop_shadow(struct qc_block *block);
 
-/* Set or clear DIRTY; keeps the module's count of dirty bytes.  Under the owner's lock. */
+/*
+ * Set or clear DIRTY; keeps the module's count of dirty bytes.  Set returns whether it was clear
+ * before.  Under the owner's lock; do not sleep.
+ */
 bool qc_block_set_dirty(struct qc_block *block);
 void qc_block_clear_dirty(struct qc_block *block);
 
@@ -138,7 +141,7 @@ void qc_block_clear_dirty(struct qc_block *block);
  */
 void qc_cache_forget(struct qc_cache *cache, u64 first, u64 last);
 
-/* Evict what can be evicted of @cache. */
+/* Evict what can be evicted of @cache.  Process context, sleeps. */
 void qc_cache_drop_clean(struct qc_cache *cache);
 
 /* Bytes held by the cache, dirty bytes among them, and the bound.  Any context. */

@@ -29,9 +29,11 @@ struct qc_chain {
  * qc_backing_get - the backing made of @layers, topmost first.
  * Takes over the caller's references to the images.  Tables over the same layers share one
  * backing, unless one of these may be written.  Returns it, or ERR_PTR(-ENOMEM) (the references
- * are dropped).  Sleeps.
+ * are dropped).  Process context, sleeps.
  */
 struct qc_backing *qc_backing_get(struct qc_image **layers, unsigned int count);
+
+/* One more reference, for somebody who has one, in any context; drop one, which sleeps. */
 struct qc_backing *qc_backing_ref(struct qc_backing *backing);
 void qc_backing_put(struct qc_backing *backing);
 
@@ -53,12 +55,13 @@ int qc_backing_lookup(struct qc_backing *backing, u64 pos, u64 len, struct qc_ex
 
 /*
  * qc_backing_lookup_upper - the same, in the first @count layers only: UNALLOCATED where none
- * of them has anything.  Behind the end of one of them they have zeroes.
+ * of them has anything.  Behind the end of one of them they have zeroes.  Errors and context as
+ * qc_image_lookup().
  */
 int qc_backing_lookup_upper(struct qc_backing *backing, unsigned int count, u64 pos, u64 len,
 			    struct qc_extent *extent);
 
-/* Drop what is cached and clean, of the map and of all layers. */
+/* Drop what is cached and clean, of the map and of all layers.  Process context, sleeps. */
 void qc_backing_drop_clean(struct qc_backing *backing);
 
 /* ---- copy.c ---- */
@@ -80,18 +83,23 @@ static inline bool qc_chain_backed(const struct qc_chain *chain, u64 pos)
 
 /*
  * qc_chain_lookup - what a read at @pos finds: never UNALLOCATED.
- * In a tracked top image the answer holds inside in_flight, or under a range lock.
+ * In a tracked top image the answer holds inside in_flight, or under a range lock.  Errors and
+ * context as qc_image_lookup().
  */
 int qc_chain_lookup(struct qc_chain *chain, u64 pos, u64 len, struct qc_extent *extent);
 
 /*
  * qc_extent_read - read @iter.bi_size bytes, not more than @extent->len, of what was found at @pos;
- * other than DATA and COMPRESSED, zeroes.  As long as the look-up holds.  Sleeps.
+ * other than DATA and COMPRESSED, zeroes.  As long as the look-up holds.  0, or a negative errno of
+ * the store or of decompressing.  Process context, sleeps.
  */
 int qc_extent_read(const struct qc_extent *extent, u64 pos, const struct bio_vec *bvec,
 		   struct bvec_iter iter);
 
-/* Read @iter->bi_size bytes at @pos.  Process context, sleeps. */
+/*
+ * Read @iter.bi_size bytes at @pos to the memory of @bvec, @iter.  Errors as qc_chain_lookup() and
+ * qc_extent_read().  Process context, sleeps.
+ */
 int qc_chain_read(struct qc_chain *chain, u64 pos, const struct bio_vec *bvec,
 		  struct bvec_iter iter);
 

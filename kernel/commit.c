@@ -233,6 +233,12 @@ static void release(struct qc_image *image, const struct qc_freed *freed)
 		mutex_lock(&image->lock);
 		for (run = 0, error = 0; !error && cluster + run < end; run++) {
 			error = qc_refcount_read(image, cluster + run, &refcount);
+			/* Freed twice, in an image that lies, and used again in between. */
+			if (!error && !freed->table && qc_tables_test(image, cluster + run)) {
+				qc_image_corrupt(image, "freed data cluster is a table",
+						 (cluster + run) << image->cluster_bits);
+				error = -EIO;
+			}
 			if (error || refcount != 1)
 				break;
 		}

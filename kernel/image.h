@@ -9,6 +9,11 @@
  *	refcount.c	host clusters: allocate, free
  *	commit.c	what is written in which order
  *	compress.c	compressed clusters
+ *	snapshot.c	where the tables of internal snapshots are
+ *	count.c		how many clusters are in use, for status
+ *
+ * Functions that return an int give 0 or a negative errno unless they say otherwise; "at open" is
+ * process context, before anybody else can have the image.
  *
  * Locks, outermost first, and what they protect:
  *
@@ -576,7 +581,10 @@ int qc_decompress(struct qc_image *image, u64 entry, u64 offset,
 /* @image goes away: nothing that was read from it is remembered.  Sleeps. */
 void qc_decompress_forget(const struct qc_image *image);
 
-/* The host clusters that a compressed cluster has a share in.  False: a bad descriptor. */
+/*
+ * Where a compressed cluster's data is in the store, in bytes, up to the end of its last sector
+ * (section "Compressed Clusters Descriptor").  False: a bad descriptor.  Any context.
+ */
 bool qc_compressed_range(const struct qc_image *image, u64 entry, u64 *pos, u64 *len);
 
 int qc_decompress_module_init(void);

@@ -282,10 +282,25 @@ static u64 job_step(const struct qc_job *job)
 	return max_t(u64, qc_cluster_size(job->chain.top), STEP_MIN);
 }
 
+/* Nothing counts as copied any more.  No lane is in a chunk. */
+static void job_start_over(struct qc_job *job)
+{
+	unsigned int i;
+
+	spin_lock(&job->device->lock);
+	for (i = 0; i < LANES; i++) {
+		job->lanes[i].pos = 0;
+		job->lanes[i].end = 0;
+	}
+	job->cursor = 0;
+	job->done = 0;
+	spin_unlock(&job->device->lock);
+}
+
 /* Go on over another table, if that is possible.  No lane is in a chunk. */
 static int job_rebind(struct qc_job *job, const struct qc_target *target)
 {
-	bool again = false;
+	bool again = false, edited = false;
 	unsigned int i;
 	int error;
 
@@ -295,6 +310,7 @@ static int job_rebind(struct qc_job *job, const struct qc_target *target)
 		if (!qc_image_same(job_layer(job, i), qc_target_layer(target, i)))
 			return -ESTALE;
 		again |= job_layer(job, i) != qc_target_layer(target, i);
+		edited |= READ_ONCE(job_layer(job, i)->released);
 	}
 	if (!test_bit(written_layer(job), target->writable))
 		return -EROFS;
@@ -310,6 +326,9 @@ static int job_rebind(struct qc_job *job, const struct qc_target *target)
 	if (!error && (job_length(job, target) != job->len || job_step(job) != job->step ||
 		       job_check(job, target)))
 		error = -ESTALE;
+	/* Going back to an internal snapshot takes away what a stream has copied since. */
+	if (!error && edited)
+		job_start_over(job);
 	return error;
 }
 
@@ -404,7 +423,8 @@ static void mirror_failed(struct qc_mirror *mirror, int error, bool reading)
 	else
 		job_ending(job, error, reading ? JOB_READ : JOB_WRITE);
 	spin_unlock(&job->device->lock);
-	queue_delayed_work(job->device->wq, &job->lanes[0].work, 0);
+	/* At once: with a speed it may be waiting for its time. */
+	mod_delayed_work(job->device->wq, &job->lanes[0].work, 0);
 }
 
 /* Everything is copied: the end, or for a mirror the moment from which on both are equal. */
@@ -676,8 +696,7 @@ int qc_jobs_check(struct qc_device *device, const struct qc_target *target)
 		spin_lock(&device->lock);
 		/* What is not on the base's disk by now would be lost with a crash. */
 		if (job->completing && !(job->state == JOB_ENDED && !job->error) &&
-		    qc_store_id_equal(&job->written, top) &&
-		    target->layers == job->layers - job->base)
+		    qc_store_id_equal(&job->written, top))
 			error = job->error ?: (on_disk(job) ? 0 : -EIO);
 		spin_unlock(&device->lock);
 	}

@@ -271,6 +271,7 @@ int qc_image_lookup(struct qc_image *image, u64 pos, u64 len, bool write,
 {
 	u64 cluster = pos >> image->cluster_bits, entry;
 	struct qc_block *block;
+	bool locked = false;
 	unsigned int slot;
 	int error;
 
@@ -291,14 +292,17 @@ int qc_image_lookup(struct qc_image *image, u64 pos, u64 len, bool write,
 	if (!IS_ERR(block) && write && !test_bit(QC_BLOCK_WRITE_OK, &block->flags)) {
 		/* A block must not be kept from who has the lock and needs memory. */
 		qc_block_put(block);
+		/* To the end: what was bad and skipped becomes good when the file grows. */
 		mutex_lock(&image->lock);
+		locked = true;
 		block = l2_block_get(image, entry, cluster, &slot);
 		if (!IS_ERR(block))
 			error = verify_copied(image, entry, block);
-		mutex_unlock(&image->lock);
 	}
-	if (IS_ERR(block))
-		return PTR_ERR(block) == -EUCLEAN ? -EIO : PTR_ERR(block);
+	if (IS_ERR(block)) {
+		error = PTR_ERR(block) == -EUCLEAN ? -EIO : PTR_ERR(block);
+		goto out;
+	}
 	if (!error) {
 		error = extent_from_block(image, block, slot, pos, len, write, extent);
 		if (error)
@@ -307,6 +311,9 @@ int qc_image_lookup(struct qc_image *image, u64 pos, u64 len, bool write,
 					 slot * QCOW2_ENTRY_SIZE);
 	}
 	qc_block_put(block);
+out:
+	if (locked)
+		mutex_unlock(&image->lock);
 	return error;
 }
 

@@ -69,7 +69,10 @@ int qc_copy_layers(struct qc_backing *source, struct qc_chain *target, u64 pos, 
 
 /*
  * Around a slow write, discard or zeroing of the top image: begin before it, end after it with its
- * result.  In between the range is held if there is a mirror.
+ * result, 0 or a negative errno.  In between the range is held if there is a mirror.
+ * @write: the caller's, filled in by begin.  @bio: says what it was, and has the data of a write.
+ * What goes wrong in the second place is told to failed().  Process context, sleep, outside
+ * in_flight.
  */
 struct qc_mirror_write {
 	struct qc_mirror *mirror;

@@ -101,9 +101,14 @@ static int bdev_discard(struct qc_store *store, u64 pos, u64 len)
 
 static int bdev_grow(struct qc_store *store, u64 size)
 {
-	if (size <= bdev_nr_bytes(store->bdev))
-		return 0;
-	return qc_store_cut(store) ? -EIO : -ENOSPC;
+	u64 now = bdev_nr_bytes(store->bdev);
+
+	if (size > now)
+		return qc_store_cut(store) ? -EIO : -ENOSPC;
+	/* From here on something may be in all of it, and is lost when that is cut off. */
+	if (now > READ_ONCE(store->known_size))
+		WRITE_ONCE(store->known_size, now);
+	return 0;
 }
 
 static int bdev_truncate(struct qc_store *store, u64 size)
