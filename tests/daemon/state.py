@@ -31,6 +31,11 @@ def waits():
         p.kill()
         with open(p.state + '.lock', 'r+', encoding='ascii') as lock:
             must(lock.read().strip().isdigit(), 'the lock does not say whose it is')
+            # Somebody else may have the number by then.
+            lock.seek(0)
+            lock.truncate()
+            lock.write(f'{os.getpid()}\n')
+            lock.flush()
             fcntl.flock(lock, fcntl.LOCK_EX)
             # Longer than it waits for one that is alive.
             timer = threading.Timer(7, lambda: fcntl.flock(lock, fcntl.LOCK_UN))
@@ -105,4 +110,18 @@ def written_later():
         same(names(p), [])
 
 
-run_tests([waits, unused, options, written_later])
+def written_last():
+    """what could not be written is written at the latest when the daemon ends, and keeps devices"""
+    with Place() as p:
+        make(p, 'a')
+        same(p.ask('blockdev-add', definition('a')), {'return': {}})
+        os.mkdir(p.state + '.new')
+        same(p.ask('blockdev-del', {'node-name': 'a'}), {'return': {}})
+        os.rmdir(p.state + '.new')
+        same(p.ask('quit', {'keep': True}), {'return': {}})
+        p.daemon.ended()
+        with p.graph() as saved:
+            same(saved['nodes'], [])
+
+
+run_tests([waits, unused, options, written_later, written_last])

@@ -20,6 +20,7 @@
 
 static struct {
 	bool device;
+	bool suspended;
 	bool job;
 	const char *state;	/* of the job */
 	int error;
@@ -40,6 +41,7 @@ int __wrap_qc_dm_query(const char *name, struct qc_dm_device *device, struct qc_
 	device->exists = kernel.device;
 	device->ours = kernel.device;
 	device->live = kernel.device;
+	device->suspended = kernel.suspended;
 	return 0;
 }
 
@@ -276,6 +278,27 @@ static void pending_for_the_next(void **state)
 	remove_device();
 }
 
+/* A client has completed it, and the next daemon's devices are stopped before it gets to that. */
+static void completed_and_stopped(void **state)
+{
+	(void)state;
+	make_device();
+	does("block-commit", "{'device': 'v', 'job-id': 'j', 'base-node': 'B'}");
+	kernel.state = "ready";
+	job_poll_all();
+	job_find("j")->completing = true;
+	start_anew();
+	export_stopped = true;
+	job_poll_all();
+	assert_int_equal(job_find("j")->status, JOB_READY);
+	assert_true(job_find("j")->completing);
+	export_stopped = false;
+	does("job-cancel", "{'id': 'j'}");
+	job_poll_all();
+	assert_true(TAILQ_EMPTY(&job_list));
+	remove_device();
+}
+
 static void is(enum job_status status)
 {
 	job_poll_all();
@@ -374,14 +397,130 @@ static void device_is_gone(void **state)
 	sd_event_unref(loop);
 }
 
+/* Killed in a snapshot of a device that is stopped, which then is in another state, or gone. */
+static void killed_in_snapshot(const char *file, bool suspended)
+{
+	struct qmp_error error;
+	sd_event *loop = NULL;
+	int status;
+	pid_t pid;
+
+	assert_true(sd_event_new(&loop) >= 0);
+	setenv("QCHAIN_STATE", file, 1);
+	pid = fork();
+	if (!pid) {
+		struct json_object *before, *files = json_object_new_array();
+
+		if (graph_part.start(loop, &error))
+			_exit(1);
+		make_device();
+		export_stopped = true;
+		before = state_graph();
+		does("blockdev-snapshot-sync", SNAPSHOT("new.qcow2", "N"));
+		json_object_array_add(files, json_object_new_string("new.qcow2"));
+		_exit(state_save_change(before, files, &error) ? 1 : 0);
+	}
+	assert_int_equal(waitpid(pid, &status, 0), pid);
+	assert_int_equal(status, 0);
+	kernel.device = suspended;
+	kernel.suspended = suspended;
+	assert_int_equal(graph_part.start(loop, &error), 0);
+	kernel.device = false;
+	kernel.suspended = false;
+	export_stopped = false;
+	does("blockdev-del", "{'node-name': 'A'}");
+	assert_true(TAILQ_EMPTY(&node_list));
+	sd_event_unref(loop);
+}
+
+/* An image that a device may have been written to is not removed. */
+static void gone_after_stop(void **state)
+{
+	(void)state;
+	killed_in_snapshot("gone.json", false);
+	assert_int_equal(access("new.qcow2", F_OK), 0);
+	killed_in_snapshot("stopped.json", true);
+	assert_int_not_equal(access("new.qcow2", F_OK), 0);
+}
+
+/* B's file as a daemon that is started has it: the lock is on a description of the kernel's. */
+static struct node *kernels_own(bool kept)
+{
+	struct node *file = node_protocol(node_find("B"));
+
+	assert_int_equal(qc_lock(file->store, QC_LOCK_NONE, NULL), 0);
+	file->lock = QC_LOCK_NONE;
+	file->in_kernel = true;
+	file->kept = kept;
+	return file;
+}
+
+/* A base that others read is not written to, whoever has its lock for this daemon. */
+static void base_of_others(void **state)
+{
+	struct qc_store *other = NULL;
+	struct node *file;
+
+	(void)state;
+	make_device();
+	assert_int_equal(qc_store_open("b.qcow2", QC_OPEN_WRITE, &other, NULL), 0);
+	assert_int_equal(qc_lock(other, QC_LOCK_READ, NULL), 0);
+	/* The kernel lets go of what it has for reading. */
+	file = kernels_own(false);
+	says("Failed to get \"write\" lock", "block-commit", COMMIT("j"));
+	assert_true(TAILQ_EMPTY(&job_list));
+	assert_false(file->in_kernel);
+	/* But it is locked for reading as before. */
+	assert_int_equal(qc_lock(other, QC_LOCK_NONE, NULL), 0);
+	assert_non_null(qc_lock_denied(other, QC_LOCK_WRITE));
+	assert_null(qc_lock_denied(other, QC_LOCK_READ));
+
+	/* What it has for writing it keeps, with the lock that is left of it. */
+	file = kernels_own(true);
+	assert_int_equal(qc_lock(other, QC_LOCK_READ, NULL), 0);
+	does("block-commit", COMMIT("j"));
+	assert_true(file->in_kernel);
+	does("job-cancel", "{'id': 'j'}");
+	job_poll_all();
+	qc_store_close(other);
+	remove_device();
+}
+
+#define ASIDE "{'driver': 'qcow2', 'node-name': 'X', 'backing': 'B', 'file': " \
+	"{'driver': 'file', 'filename': 'x.qcow2'}}"
+
+/* An overlay that no device shows, over what one does. */
+static void from_aside(void **state)
+{
+	(void)state;
+	make_device();
+	must("qemu-img create -f qcow2 x.qcow2 1M");
+	does("blockdev-add", ASIDE);
+	says("Node 'X' is not used by any export; use block-export-add first", "block-commit",
+	     "{'device': 'X', 'job-id': 'j', 'base-node': 'A'}");
+	does("block-commit", COMMIT("j"));
+	says(BUSY("A"), "block-commit", "{'device': 'X', 'job-id': 'k', 'top-node': 'B'}");
+	says(BUSY("B"), "change-backing-file",
+	     "{'device': 'X', 'image-node-name': 'B', 'backing-file': 'other.qcow2'}");
+	does("job-cancel", "{'id': 'j'}");
+	job_poll_all();
+	assert_true(TAILQ_EMPTY(&job_list));
+	does("blockdev-del", "{'node-name': 'X'}");
+	remove_device();
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(cancelled_when_ready),
 		cmocka_unit_test(quit_when_pending),
 		cmocka_unit_test(pending_for_the_next),
+		cmocka_unit_test(completed_and_stopped),
 		cmocka_unit_test(paused_and_resumed),
+		cmocka_unit_test(base_of_others),
+		cmocka_unit_test(from_aside),
 		cmocka_unit_test(device_is_gone),
+		cmocka_unit_test(gone_after_stop),
 	};
 
 	return cmocka_run_group_tests_name("jobs", tests, scratch_setup, scratch_teardown);

@@ -25,6 +25,14 @@ ssize_t pwrite64(int fd, const void *data, size_t len, off_t pos)
 	return syscall(SYS_pwrite64, fd, data, len, pos);
 }
 
+static unsigned int flushes;
+
+int fdatasync(int fd)
+{
+	flushes++;
+	return syscall(SYS_fdatasync, fd);
+}
+
 static int change(int (*how)(struct qc_store *store, u64 size, struct qc_error *err), u64 size,
 		  struct qc_error *err)
 {
@@ -38,9 +46,17 @@ static int change(int (*how)(struct qc_store *store, u64 size, struct qc_error *
 	return ret;
 }
 
+/* What the backing file of those images has that have one. */
+static u64 below;
+
+static int grow_over(struct qc_store *store, u64 size, struct qc_error *err)
+{
+	return qc_grow(store, size, below, err);
+}
+
 static int grow(u64 size, struct qc_error *err)
 {
-	return change(qc_grow, size, err);
+	return change(grow_over, size, err);
 }
 
 static int shrink(u64 size, struct qc_error *err)
@@ -256,6 +272,179 @@ static void over_another(void **state)
 	must_io("-c 'read -P 0 1048064 3146240'");
 }
 
+/* An image that is shorter than the one below it. */
+static void create_short(const char *options, u64 size)
+{
+	below = 5 << 20;
+	must("truncate -s 5M disk && qemu-io -f raw -c 'write -P 5 0 5M' disk > out");
+	must("qemu-img create -q -f qcow2 -o %s -b disk -F raw " IMAGE " %llu", options, size);
+	must_io("-c 'write -P 7 512k 64k'");
+}
+
+/* What is new is zero where something longer is below, as qemu-img makes it. */
+static void over_longer(void **state)
+{
+	static const char *const options[] = {
+		"cluster_size=4096", "cluster_size=65536", "cluster_size=65536,refcount_bits=1",
+		"cluster_size=2M",
+	};
+	static const u64 sizes[] = { 3 << 20, (5 << 20) - 512, 40 << 20 };
+
+	(void)state;
+	for (size_t i = 0; i < ARRAY_SIZE(options); i++) {
+		create_short(options[i], i == 3 ? 2 << 20 : 1 << 20);
+		for (size_t j = 0; j < ARRAY_SIZE(sizes); j++) {
+			must("cp " IMAGE " qemu.qcow2 && qemu-img resize -q qemu.qcow2 %llu",
+			     sizes[j]);
+			must_grow(sizes[j]);
+			must("qemu-img check " IMAGE);
+			must("qemu-img compare qemu.qcow2 " IMAGE);
+		}
+		must_io("-c 'read -P 0 2M 38M' -c 'write -P 9 2M 6M' -c 'read -P 9 2M 6M'");
+		must("qemu-img check " IMAGE);
+	}
+	/* A cluster that the end lies in, copied from below when it was written. */
+	create_short("cluster_size=65536", (1 << 20) + 512);
+	must_io("-c 'write -P 8 1M 512'");
+	must_grow(4 << 20);
+	must_io("-c 'read -P 8 1M 512' -c 'read -P 0 1049088 3145216'");
+	must("qemu-img check " IMAGE);
+	below = 0;
+}
+
+/* An L2 table that a snapshot has, too. */
+static void over_longer_with_snapshot(void **state)
+{
+	(void)state;
+	create_short("cluster_size=65536", 1 << 20);
+	must("qemu-img snapshot -c s " IMAGE);
+	must_grow(4 << 20);
+	must("qemu-img check " IMAGE);
+	must_io("-c 'read -P 7 512k 64k' -c 'read -P 5 0 512k' -c 'read -P 0 1M 3M'");
+	must("qemu-img snapshot -a s " IMAGE);
+	must_io("-c 'read -P 7 512k 64k' -c 'read -P 5 576k 448k'");
+	must("qemu-img snapshot -d s " IMAGE " && qemu-img check " IMAGE);
+	below = 0;
+}
+
+static void refuse_longer(int code, const char *why)
+{
+	struct qc_error err = { 0 };
+
+	must("cp " IMAGE " before");
+	assert_int_equal(grow(4 << 20, &err), code);
+	assert_non_null(strstr(err.text, why));
+	must("qemu-img check " IMAGE " && qemu-img compare before " IMAGE);
+}
+
+static void over_longer_refused(void **state)
+{
+	(void)state;
+	create_short("cluster_size=65536", (1 << 20) + 512);
+	refuse_longer(-ENOTSUP, "a cluster that it does not have");
+	must_io("-c 'write -P 8 1M 512'");
+	must("qemu-img snapshot -c s " IMAGE);
+	refuse_longer(-ENOTSUP, "a cluster that a snapshot has, too");
+	create_short("cluster_size=65536,compat=0.10", 1 << 20);
+	refuse_longer(-ENOTSUP, "version 2 has no zero clusters");
+	/* It takes 96 L2 tables; two refcount blocks have fewer free entries: nothing is kept. */
+	create_short("cluster_size=512", 1 << 20);
+	must_io("-c 'write -P 1 0 150k'");
+	refuse_longer(-ENOSPC, "no free cluster");
+	below = 0;
+}
+
+static void over_longer_interrupted(void **state)
+{
+	struct qc_error err = { 0 };
+	int ret = -1;
+
+	(void)state;
+	create_short("cluster_size=4096", 1 << 20);
+	must("qemu-img snapshot -c s " IMAGE " && cp " IMAGE " template");
+	for (int n = 0; ret; n++) {
+		assert_true(n < 100);
+		must("cp template " IMAGE);
+		writes_left = n;
+		ret = grow(4 << 20, &err);
+		writes_left = -1;
+		assert_true(!ret || ret == -EIO);
+		must("qemu-img check " IMAGE " || test $? = 3");
+		must_io("-c 'read -P 5 0 512k' -c 'read -P 7 512k 64k' -c 'read -P 5 576k 448k'");
+		must_grow(4 << 20);
+		must_io("-c 'read -P 5 576k 448k' -c 'read -P 0 1M 3M'");
+		must("qemu-img snapshot -a s " IMAGE);
+		must_io("-c 'read -P 5 576k 448k'");
+	}
+	below = 0;
+}
+
+/* One whose L1 table does not fit any more where it was. */
+static void create_short_tables(void)
+{
+	create_short("cluster_size=512", 1 << 20);
+	must("qemu-img snapshot -c s " IMAGE);
+}
+
+/* Who has read the header before finds what it says until he reads it again. */
+static void over_longer_read_by_others(void **state)
+{
+	u64 l1, entries[32];
+
+	(void)state;
+	create_short_tables();
+	l1 = peek64(IMAGE, 40);
+	for (u32 i = 0; i < ARRAY_SIZE(entries); i++)
+		entries[i] = peek64(IMAGE, l1 + i * sizeof(u64));
+	must_grow(3 << 20);
+	assert_int_not_equal(peek64(IMAGE, 40), l1);
+	for (u32 i = 0; i < ARRAY_SIZE(entries); i++)
+		assert_int_equal(peek64(IMAGE, l1 + i * sizeof(u64)), entries[i]);
+	must("qemu-img check " IMAGE);
+	must_io("-c 'read -P 7 512k 64k' -c 'read -P 5 576k 448k' -c 'read -P 0 1M 2M'");
+	below = 0;
+}
+
+/* However many L2 tables it takes: a device stands still meanwhile. */
+static void over_longer_soon(void **state)
+{
+	unsigned int before;
+
+	(void)state;
+	create_short("cluster_size=512", 1 << 20);
+	before = flushes;
+	must_grow(3 << 20);
+	assert_true(flushes - before < 16);
+	must("qemu-img check " IMAGE);
+	below = 0;
+}
+
+static void over_longer_moved_interrupted(void **state)
+{
+	static const u64 size = (2 << 20) + 65536;
+	struct qc_error err = { 0 };
+	int ret = -1;
+
+	(void)state;
+	create_short_tables();
+	must("cp " IMAGE " template");
+	for (int n = 0; ret; n += 3) {
+		assert_true(n < 200);
+		must("cp template " IMAGE);
+		writes_left = n;
+		ret = grow(size, &err);
+		writes_left = -1;
+		assert_true(!ret || ret == -EIO);
+		must("qemu-img check " IMAGE " || test $? = 3");
+		must_io("-c 'read -P 5 0 512k' -c 'read -P 7 512k 64k' -c 'read -P 5 576k 448k'");
+		must_grow(size);
+		must_io("-c 'read -P 5 576k 448k' -c 'read -P 0 1M 1088k'");
+		must("qemu-img snapshot -a s " IMAGE);
+		must_io("-c 'read -P 7 512k 64k' -c 'read -P 5 576k 448k'");
+	}
+	below = 0;
+}
+
 static void not_smaller(void **state)
 {
 	struct qc_error err = { 0 };
@@ -314,6 +503,13 @@ int main(void)
 		cmocka_unit_test(interrupted),
 		cmocka_unit_test(of_compressed),
 		cmocka_unit_test(over_another),
+		cmocka_unit_test(over_longer),
+		cmocka_unit_test(over_longer_with_snapshot),
+		cmocka_unit_test(over_longer_refused),
+		cmocka_unit_test(over_longer_interrupted),
+		cmocka_unit_test(over_longer_read_by_others),
+		cmocka_unit_test(over_longer_soon),
+		cmocka_unit_test(over_longer_moved_interrupted),
 		cmocka_unit_test(not_smaller),
 		cmocka_unit_test(not_sound),
 	};

@@ -2,7 +2,6 @@
 /* Attach and detach as clients of the daemon. */
 #include <ctype.h>
 #include <errno.h>
-#include <sys/stat.h>
 #include <time.h>
 
 #include "attach-daemon.h"
@@ -104,33 +103,13 @@ static int delete_export(struct client *client, const char *id, const char *obje
 	return execute(client, "block-export-del", argument("id", id), object, err);
 }
 
-static int query_nodes(struct client *client, struct json_object **nodes, struct qc_error *err)
-{
-	struct json_object *flat = json_object_new_object();
-
-	qapi_add_bool(flat, "flat", true);
-	return client_execute(client, "query-named-block-nodes", flat, NULL, nodes, err);
-}
-
-/* The element of @array whose @member is @value; NULL when there is none. */
-static struct json_object *find(struct json_object *array, const char *member, const char *value)
-{
-	for (size_t i = 0; i < json_object_array_length(array); i++) {
-		struct json_object *o = json_object_array_get_idx(array, i);
-
-		if (!strcmp(qapi_get_str(o, member, ""), value))
-			return o;
-	}
-	return NULL;
-}
-
 /* Returns 1 when there is such a node, 0 when there is none. */
 static int has_node(struct client *client, const char *node, struct qc_error *err)
 {
 	CLEANUP_JSON struct json_object *nodes = NULL;
-	int ret = query_nodes(client, &nodes, err);
+	int ret = client_query_nodes(client, &nodes, err);
 
-	return ret < 0 ? ret : !!find(nodes, "node-name", node);
+	return ret < 0 ? ret : !!client_find(nodes, "node-name", node);
 }
 
 /* The ID of the export that is the device, a new string; NULL when none is. */
@@ -144,7 +123,7 @@ static int find_export(struct client *client, const char *device, char **id, str
 	ret = client_execute(client, "query-block-exports", NULL, NULL, &exports, err);
 	if (ret < 0)
 		return ret;
-	export = find(exports, "name", device);
+	export = client_find(exports, "name", device);
 	if (!export)
 		return 0;
 	*id = strdup(qapi_get_str(export, "id", ""));
@@ -167,17 +146,6 @@ static int remove_stale(struct client *client, const char *node, const char *dev
 	return ret <= 0 ? ret : delete_node(client, node, device, err);
 }
 
-static bool lies_in(const char *file, const struct qc_store *store)
-{
-	struct stat st;
-
-	/* Other names are relative to where the daemon is. */
-	if (*file != '/' || stat(file, &st) < 0)
-		return false;
-	return store->is_bdev ? S_ISBLK(st.st_mode) && st.st_rdev == store->dev :
-				st.st_dev == store->dev && st.st_ino == store->ino;
-}
-
 /* A conflict with the daemon's own nodes is easier to resolve with the name of one. */
 static void explain_busy(struct client *client, const char *image, struct qc_error *err)
 {
@@ -189,11 +157,14 @@ static void explain_busy(struct client *client, const char *image, struct qc_err
 		return;
 	/* That has been explained. */
 	user = qc_find_user(store);
-	if (user || query_nodes(client, &nodes, NULL) < 0)
+	if (user || client_query_nodes(client, &nodes, NULL) < 0)
 		return;
 	for (size_t i = 0; i < json_object_array_length(nodes); i++) {
 		struct json_object *node = json_object_array_get_idx(nodes, i);
-		if (!lies_in(qapi_get_str(node, "file", ""), store))
+		const char *file = qapi_get_str(node, "file", "");
+
+		/* Other names are relative to where the daemon is. */
+		if (*file != '/' || !qc_store_is_at(store, file))
 			continue;
 		qc_fail(err, EBUSY, image,
 			"remove what uses it there, see: qchain qmp query-named-block-nodes",

@@ -26,7 +26,7 @@ enum {
 	[OPT_FORMAT] = { "format", 'f', CLI_ARGUMENT, "FORMAT",			\
 			 "of the image: qcow2 (the default) or raw" },		\
 	[OPT_READ_ONLY] = { "read-only", 'r', CLI_FLAG, NULL,			\
-			    "make a read-only device" },			\
+			    "the device is read-only" },			\
 	[OPT_ERROR_IF_NO_SPACE] = {						\
 		"error-if-no-space", 0, CLI_FLAG, NULL,				\
 		"writes fail when there is no room, instead of waiting" },	\

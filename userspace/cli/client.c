@@ -117,7 +117,8 @@ int client_connect(const char *path, struct client **client, struct qc_error *er
 	return ret;
 }
 
-int client_send(struct client *c, struct json_object *request, struct qc_error *err)
+/* @request is only borrowed. */
+static int send_request(struct client *c, struct json_object *request, struct qc_error *err)
 {
 	const char *text = json_object_to_json_string_ext(request, JSON_C_TO_STRING_PLAIN);
 	size_t len = strlen(text);
@@ -218,7 +219,7 @@ int client_call(struct client *c, struct json_object *request,
 	int ret;
 
 	*result = NULL;
-	ret = client_send(c, request, err);
+	ret = send_request(c, request, err);
 	while (!ret) {
 		ret = client_receive(c, true, &message, err);
 		if (ret)
@@ -252,4 +253,23 @@ struct json_object *client_request(const char *command, struct json_object *argu
 	if (arguments)
 		json_object_object_add(request, "arguments", arguments);
 	return request;
+}
+
+int client_query_nodes(struct client *c, struct json_object **nodes, struct qc_error *err)
+{
+	struct json_object *flat = json_object_new_object();
+
+	qapi_add_bool(flat, "flat", true);
+	return client_execute(c, "query-named-block-nodes", flat, NULL, nodes, err);
+}
+
+struct json_object *client_find(struct json_object *array, const char *member, const char *value)
+{
+	for (size_t i = 0; i < json_object_array_length(array); i++) {
+		struct json_object *o = json_object_array_get_idx(array, i);
+
+		if (!strcmp(qapi_get_str(o, member, ""), value))
+			return o;
+	}
+	return NULL;
 }

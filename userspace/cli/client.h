@@ -26,12 +26,11 @@ void client_wait_while(struct client *client, bool (*goes_on)(void *context), vo
 /* To wait for messages with poll(). */
 int client_fd(const struct client *client);
 
-/* Send a request.  @request is only borrowed. */
-int client_send(struct client *client, struct json_object *request, struct qc_error *err);
-
 /*
  * client_receive - the next message, an answer or an event, which the caller then owns.
  * @wait: else *@message is NULL when there is no complete one yet.
+ * Returns 0, or a negative errno: -EPIPE or -ECONNRESET when the daemon is gone, -EPROTO for what
+ * is not the protocol, -EINTR as client_wait_while() says.
  */
 int client_receive(struct client *client, bool wait, struct json_object **message,
 		   struct qc_error *err);
@@ -56,6 +55,12 @@ int client_call(struct client *client, struct json_object *request,
 int client_execute(struct client *client, const char *command, struct json_object *arguments,
 		   const struct client_listener *listener, struct json_object **result,
 		   struct qc_error *err);
+
+/* All nodes, as query-named-block-nodes has them, each without what is below it. */
+int client_query_nodes(struct client *client, struct json_object **nodes, struct qc_error *err);
+
+/* The element of @array, of objects, whose @member is @value; NULL when there is none. */
+struct json_object *client_find(struct json_object *array, const char *member, const char *value);
 
 /* {"execute": @command}, with @arguments, which are taken over, when they are not NULL. */
 struct json_object *client_request(const char *command, struct json_object *arguments);

@@ -24,8 +24,8 @@ static void print_usage(FILE *out)
 
 static void print_help(const struct cli_command *command)
 {
-	printf("Usage: qchain %s [OPTION]... %s\n%s\n\n", command->name, command->arguments,
-	       command->help);
+	printf("Usage: qchain %s [OPTION]...%s%s\n%s\n\n", command->name,
+	       *command->arguments ? " " : "", command->arguments, command->help);
 	for (const struct cli_option *o = command->options; o->name; o++) {
 		char text[64];
 

@@ -15,11 +15,8 @@ struct tree_daemon {
 
 static int ask(struct client *client, struct tree_daemon *d, struct qc_error *err)
 {
-	struct json_object *flat = json_object_new_object();
-	int ret;
+	int ret = client_query_nodes(client, &d->nodes, err);
 
-	qapi_add_bool(flat, "flat", true);
-	ret = client_execute(client, "query-named-block-nodes", flat, NULL, &d->nodes, err);
 	if (!ret)
 		ret = client_execute(client, "query-block-exports", NULL, NULL, &d->exports, err);
 	if (!ret)
@@ -72,21 +69,9 @@ const struct jobs *tree_daemon_jobs(const struct tree_daemon *d)
 	return &d->jobs;
 }
 
-/* The element of @array whose @member is @value; NULL when there is none. */
-static struct json_object *find(struct json_object *array, const char *member, const char *value)
-{
-	for (size_t i = 0; i < json_object_array_length(array); i++) {
-		struct json_object *o = json_object_array_get_idx(array, i);
-
-		if (!strcmp(qapi_get_str(o, member, ""), value))
-			return o;
-	}
-	return NULL;
-}
-
 const char *tree_export_of(const struct tree_daemon *d, const char *device)
 {
-	struct json_object *export = d ? find(d->exports, "name", device) : NULL;
+	struct json_object *export = d ? client_find(d->exports, "name", device) : NULL;
 
 	return export ? qapi_get_str(export, "id", NULL) : NULL;
 }
@@ -137,7 +122,7 @@ static size_t count_images(struct json_object *image)
 
 const char *tree_node_of(const struct tree_daemon *d, const char *id, size_t layer, size_t count)
 {
-	struct json_object *block = d ? find(d->blocks, "device", id) : NULL;
+	struct json_object *block = d ? client_find(d->blocks, "device", id) : NULL;
 	struct json_object *image = block ? top_image(block) : NULL;
 
 	if (count_images(image) != count)
@@ -248,10 +233,10 @@ static void read_table(struct export_view *view)
 
 bool tree_export(const struct tree_daemon *d, const char *id, struct json_object *array)
 {
-	struct json_object *export = d ? find(d->exports, "id", id) : NULL;
+	struct json_object *export = d ? client_find(d->exports, "id", id) : NULL;
 	struct export_view view = {
 		.daemon = d,
-		.block = export ? find(d->blocks, "device", id) : NULL,
+		.block = export ? client_find(d->blocks, "device", id) : NULL,
 		.id = id,
 		.device = export ? qapi_get_str(export, "name", NULL) : NULL,
 	};

@@ -11,6 +11,7 @@
 #include "node-open.h"
 #include "resize.h"
 #include "schema-block.h"
+#include "standing.h"
 #include "table.h"
 #include "window.h"
 
@@ -50,8 +51,6 @@ static int check_size(struct node *node, u64 size, struct qmp_error *error)
 		return qmp_fail(error, "Cannot resize device files");
 	if (size > now && !node->header && node_protocol(node)->is_bdev)
 		return qmp_fail(error, "Cannot grow device files");
-	if (size > now && node_check_growth(node, error))
-		return -1;
 	return size == now;
 }
 
@@ -61,10 +60,13 @@ static int resize(struct node *node, u64 size, struct qmp_error *error)
 {
 	struct qc_store *store = node_protocol(node)->store;
 	struct qc_error err;
+	u64 below;
 
 	if (!store)
 		return qmp_fail(error, "Could not open '%s'", node_filename(node));
-	if (qc_resize_layer(store, node_format(node), size, &err) < 0)
+	if (node_size_below(node, &below, error))
+		return -1;
+	if (qc_resize_layer(store, node_format(node), size, below, &err) < 0)
 		return qmp_fail(error, "%s", err.text);
 	return 0;
 }
@@ -77,7 +79,7 @@ static int resize_alone(struct node *node, u64 size, struct qmp_error *error)
 	struct qmp_error ignored;
 	int ret = check_size(node, size, error);
 
-	if (ret < 0 || node_attach(&use, node, error))
+	if (ret < 0 || standing_check(node, error) || node_attach(&use, node, error))
 		return -1;
 	ret = ret ? 0 : resize(node, size, error);
 	if (node->header && node_read_header(node, ret ? &ignored : error))
@@ -117,6 +119,8 @@ static int resize_device(struct export *export, u64 size, const char *params,
 	struct qc_error err;
 	int ret;
 
+	if (node_size_below(node, &resize.below, error))
+		return -1;
 	/* Afresh, so that nothing of it is in memory from before. */
 	if (node_open_again(node_protocol(node), &store, error))
 		return -1;

@@ -7,6 +7,7 @@
 #include "log.h"
 #include "node-open.h"
 #include "schema-block.h"
+#include "standing.h"
 #include "state.h"
 #include "window.h"
 
@@ -118,6 +119,9 @@ static int run_change_backing(struct qmp_session *session, struct json_object *a
 				"not allowing backing file change on an image without a backing file");
 	if (!node_in_chain(top, node))
 		return qmp_fail(error, "'%s' and image file are not in the same chain", device);
+	/* A device that does not show @top may write to it. */
+	if (job_check_node(node, error))
+		return -1;
 	if (export_stopped && writing_device(node))
 		return qmp_fail(error, "'%s' is stopped; use cont first", device);
 	if (!node_protocol(node)->store)
@@ -133,6 +137,8 @@ static int run_change_backing(struct qmp_session *session, struct json_object *a
 	if (!format)
 		return qmp_fail(error, "'%s' does not say which format its backing file has",
 				node_filename(node));
+	if (standing_check(node, error))
+		return -1;
 	writer = writing_device(node);
 	if (change(node, writer, backing, format, error))
 		return -1;

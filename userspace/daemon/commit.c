@@ -96,7 +96,8 @@ int commit_start(struct json_object *arguments, bool ends_here, struct qmp_error
 		return -1;
 	top = find_top(root, arguments, error);
 	base = top ? find_base(top, arguments, error) : NULL;
-	if (!base)
+	/* They may be layers of a device that does not show @root. */
+	if (!base || job_check_node(base, error))
 		return -1;
 	if (top == base)
 		return qmp_fail(error, "cannot commit an image into itself");
@@ -105,7 +106,7 @@ int commit_start(struct json_object *arguments, bool ends_here, struct qmp_error
 				"'backing-file' specified, but 'top' is the active layer");
 	if (job_check_filter(arguments, error))
 		return -1;
-	export = job_graph_export(base, error);
+	export = job_graph_export(top, error) ? job_graph_export(base, error) : NULL;
 	if (!export)
 		return -1;
 	if (!export->writable)

@@ -10,8 +10,10 @@
 #include "create.h"
 #include "job.h"
 #include "locks.h"
+#include "log.h"
 #include "node-open.h"
 #include "schema-block.h"
+#include "standing.h"
 
 /* What one step allocates or writes: the daemon does nothing else meanwhile. */
 #define FALLOC_STEP (1ULL << 30)
@@ -51,6 +53,8 @@ static int open_file(struct new_file *file, const char *filename, struct qmp_err
 		return qmp_fail(error, "Out of memory");
 	if (!*filename)
 		return cannot_create(filename, -ENOENT, error);
+	if (standing_check_path(path, error))
+		return -1;
 	ret = qc_store_open(path, QC_OPEN_WRITE | QC_OPEN_CREATE, &file->store, NULL);
 	file->created = !ret;
 	if (ret == -EEXIST)
@@ -128,18 +132,32 @@ static int step_file(void *data, struct qmp_error *error)
 	return file->done < file->size;
 }
 
+/* Of a file that it has opened; before, that is refused. */
+static bool file_waits(void *data)
+{
+	const struct new_file *file = data;
+	struct qmp_error ignored;
+
+	return file->store && standing_check_path(file->store->path, &ignored);
+}
+
 static void end_file(void *data, bool failed)
 {
 	struct new_file *file = data;
 
-	if (failed && file->created)
+	if (failed && file->created && file_waits(file))
+		log_line(LOG_WARNING, "%s: left, as it lies on a device that stands still",
+			 file->store->path);
+	else if (failed && file->created)
 		unlink(file->store->path);
 	qc_store_close(file->store);
 	json_object_put(file->options);
 	free(file);
 }
 
-static const struct job_work file_work = { step_file, end_file };
+static const struct job_work file_work = {
+	.step = step_file, .waits = file_waits, .end = end_file,
+};
 
 /* --- qcow2 ------------------------------------------------------------------------------------ */
 
@@ -235,7 +253,7 @@ static int step_qcow2(void *data, struct qmp_error *error)
 
 	if (!file)
 		return -1;
-	if (node_attach(&use, file, error)) {
+	if (standing_check(file, error) || node_attach(&use, file, error)) {
 		node_release(file);
 		return -1;
 	}
@@ -254,7 +272,7 @@ static void end_qcow2(void *data, bool failed)
 	json_object_put(data);
 }
 
-static const struct job_work qcow2_work = { step_qcow2, end_qcow2 };
+static const struct job_work qcow2_work = { .step = step_qcow2, .end = end_qcow2 };
 
 /* --- the command ------------------------------------------------------------------------------ */
 

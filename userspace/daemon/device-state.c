@@ -6,7 +6,6 @@
 #include "device-state.h"
 #include "dm-events.h"
 #include "dm.h"
-#include "export.h"
 #include "job.h"
 #include "log.h"
 #include "schema-block.h"
@@ -15,7 +14,7 @@
 static struct sd_event *watch_loop;	/* NULL before start, and in tests of the tables */
 static bool watching;
 
-static int read_trouble(const struct export *export, enum export_trouble *trouble)
+int device_state_read(const struct export *export, enum export_trouble *trouble)
 {
 	CLEANUP_FREE char *params = NULL;
 	struct qc_status status;
@@ -67,7 +66,7 @@ static void look(struct export *export)
 	struct qc_dm_device device;
 
 	if (qc_dm_query(export->name, &device, NULL) < 0 || device.event_nr == export->event_nr ||
-	    read_trouble(export, &trouble))
+	    device_state_read(export, &trouble))
 		return;
 	export->event_nr = device.event_nr;
 	/* Another image has its own. */

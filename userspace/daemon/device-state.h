@@ -6,6 +6,7 @@
 #ifndef QCHAIN_DEVICE_STATE_H
 #define QCHAIN_DEVICE_STATE_H
 
+#include "export.h"
 #include "part.h"
 
 /*
@@ -13,6 +14,9 @@
  * each: only the first time does something.
  */
 int device_state_watch(struct qmp_error *error);
+
+/* What is the matter with the device now.  Returns 0, or -1 when the kernel does not tell. */
+int device_state_read(const struct export *export, enum export_trouble *trouble);
 
 extern const struct daemon_part device_part;
 extern const struct qapi_event device_events[];

@@ -140,16 +140,42 @@ void export_load_again(void)
 				 error.text);
 }
 
+static void clear_all(struct export *const *exports, size_t count)
+{
+	for (size_t i = 0; i < count; i++)
+		qc_dm_clear(exports[i]->name, NULL);
+}
+
 int export_load_all(struct export *const *exports, size_t count, struct qmp_error *error)
 {
 	for (size_t i = 0; i < count; i++) {
 		if (!export_load(exports[i], error))
 			continue;
-		while (i--)
-			qc_dm_clear(exports[i]->name, NULL);
+		clear_all(exports, i);
 		return -1;
 	}
 	return 0;
+}
+
+int export_save_waiting(struct export *const *exports, size_t count,
+			int (*save)(void *ctx, struct qmp_error *error), void *ctx,
+			struct qmp_error *error)
+{
+	CLEANUP_FREE bool *loaded = calloc(count + 1, sizeof(*loaded));
+	int ret;
+
+	if (count && !export_stopped)
+		return 0;
+	for (size_t i = 0; i < count && loaded; i++) {
+		loaded[i] = exports[i]->loaded;
+		exports[i]->loaded = true;
+	}
+	ret = loaded ? save(ctx, error) : qmp_fail(error, "Out of memory");
+	for (size_t i = 0; i < count && loaded && ret; i++)
+		exports[i]->loaded = loaded[i];
+	if (ret)
+		clear_all(exports, count);
+	return ret;
 }
 
 size_t export_switch_all(struct export *const *exports, size_t count, struct qmp_error *error)
@@ -173,6 +199,8 @@ size_t export_switch_all(struct export *const *exports, size_t count, struct qmp
 	for (size_t i = 0; i < count; i++)
 		names[i] = exports[i]->name;
 	switched = window_switch(names, count, &err);
+	for (size_t i = 0; i < switched; i++)
+		exports[i]->loaded = false;
 	if (switched < count)
 		qmp_fail(error, "%s", err.text);
 	return switched;
@@ -265,7 +293,8 @@ static int run_add(struct qmp_session *session, struct json_object *arguments,
 		return -1;
 	}
 	/* Written first: a device that is there must be known. */
-	if (!device_state_watch(error) && !state_save(error) && !attach(export, error))
+	if (!standing_check_chain(export, error) && !device_state_watch(error) &&
+	    !state_save(error) && !attach(export, error))
 		return 0;
 	export_free(export);
 	state_save(&ignored);
@@ -280,12 +309,33 @@ static void deleted(const char *id)
 	qmp_emit("BLOCK_EXPORT_DELETED", data);
 }
 
+static int go_on(struct export *export, struct qmp_error *error);
+
+/*
+ * A device that waits for cont goes on before it is removed: with the table that it is to have, by
+ * which the next daemon knows it.  That of before is for what cannot.
+ */
+static int detach_waiting(struct export *export, struct qc_error *err)
+{
+	struct qmp_error ignored;
+	int ret = qc_detach_check(export->name, NULL, 0, err);
+	bool running;
+
+	if (ret < 0)
+		return ret;
+	running = !go_on(export, &ignored);
+	ret = qc_detach(export->name, err);
+	if (ret < 0 && running && export_stopped)
+		qc_dm_suspend(export->name, NULL);
+	return ret;
+}
+
 /* The device is removed, or was so by somebody else. */
 static int detach(struct export *export, struct qmp_error *error)
 {
 	CLEANUP_FREE char *id = strdup(export->id);
 	struct qc_error err = { 0 };
-	int ret = qc_detach(export->name, &err);
+	int ret = export->loaded ? detach_waiting(export, &err) : qc_detach(export->name, &err);
 
 	if (ret == -EBUSY)
 		return qmp_fail(error, "export '%s' still in use: %s", export->id, err.text);
@@ -402,6 +452,9 @@ static int go_on(struct export *export, struct qmp_error *error)
 	if (!ret)
 		ret = export->loaded ? qc_dm_resume_new(export->name, &err) :
 		      qc_dm_resume(export->name, &err);
+	/* Layers can have been released by an earlier daemon: then it needs a table anew. */
+	if (ret == -ESTALE && !export->loaded && !export_load(export, error))
+		ret = qc_dm_resume_new(export->name, &err);
 	if (ret && ret != -ENODEV)
 		return qmp_fail(error, "%s", err.text);
 	export->loaded = false;

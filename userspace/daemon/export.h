@@ -19,7 +19,7 @@ struct export {
 	char *id;
 	char *name;			/* of the device */
 	bool writable;
-	bool loaded;			/* its device is stopped; cont gives it a new table */
+	bool loaded;			/* its device stands still; cont gives it a new table */
 	struct node_edge root;
 	/* device-state.c: what was last told, and of which node */
 	enum export_trouble trouble;
@@ -73,6 +73,15 @@ void export_load_again(void);
 
 /* The same for @count exports.  On failure no table of theirs is loaded. */
 int export_load_all(struct export *const *exports, size_t count, struct qmp_error *error);
+
+/*
+ * A step that is not switched now, as there is no device, or only by cont, is one that the kernel
+ * cannot tell the next daemon of: unless the file does, by @save, it has not been taken.  On
+ * failure no table of @exports is loaded.  Other steps are left alone.
+ */
+int export_save_waiting(struct export *const *exports, size_t count,
+			int (*save)(void *ctx, struct qmp_error *error), void *ctx,
+			struct qmp_error *error);
 
 /*
  * Put the loaded tables of @count exports to use, at one point in time; after stop that is done by

@@ -207,7 +207,7 @@ static void info_status(struct hmp *hmp, struct json_object *arguments)
 
 const struct hmp_command hmp_info_commands[] = {
 	{ "block", "nodes:-n,verbose:-v,device:B?", "[-n] [-v] [device]",
-	  "devices, or one of them, or of nodes (-n: all nodes; -v: with the images below)",
+	  "devices, or one of them, or a node (-n: all nodes; -v: with the images below)",
 	  .run = info_block },
 	{ "block-jobs", NULL, "", "jobs that run, and how far they are", .run = info_jobs },
 	{ "status", NULL, "", "whether devices run or are stopped", .run = info_status },

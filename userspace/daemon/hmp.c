@@ -62,7 +62,8 @@ void hmp_help(struct hmp *hmp, const char *line)
 	}
 }
 
-void hmp_run(struct hmp *hmp, const char *line)
+/* What is said goes to hmp->out. */
+static void run(struct hmp *hmp, const char *line)
 {
 	CLEANUP_JSON struct json_object *words = NULL;
 	const struct hmp_command *command, *sub;
@@ -126,7 +127,7 @@ static int run_line(struct qmp_session *session, struct json_object *arguments,
 	hmp.out = open_memstream(&said, &len);
 	if (!hmp.out)
 		return qmp_fail(error, "Out of memory");
-	hmp_run(&hmp, qapi_get_str(arguments, "command-line", ""));
+	run(&hmp, qapi_get_str(arguments, "command-line", ""));
 	if (!fclose(hmp.out))
 		*result = text_of(said);
 	return *result ? 0 : qmp_fail(error, "Out of memory");

@@ -58,9 +58,6 @@ struct json_object *hmp_parse(const struct hmp_command *command, const char *lin
 int hmp_call(struct hmp *hmp, const char *command, struct json_object *arguments,
 	     struct json_object **result);
 
-/* Run a line.  What is said goes to hmp->out. */
-void hmp_run(struct hmp *hmp, const char *line);
-
 /* What there is: one command, those of a table in a command, or all; @line is empty then. */
 void hmp_help(struct hmp *hmp, const char *line);
 

@@ -11,6 +11,7 @@
 #include "schema-block.h"
 #include "snapshot-info.h"
 #include "standing.h"
+#include "state.h"
 #include "table.h"
 #include "window.h"
 
@@ -290,8 +291,10 @@ static int remove_snapshot(struct internal_snapshot *s, struct json_object *info
 		aim(&edit, s->node, s->export, &device, &s->export, !!s->export);
 		ret = window_edit(&editing, &switched, &failed, &err);
 		look_again(s->node, s->export);
-		if (export_stopped && s->export && !ret)
+		if (export_stopped && s->export && !ret) {
 			s->export->loaded = true;
+			state_save_or_log();
+		}
 		if (ret) {
 			ret = qmp_fail(error, "Failed to remove snapshot from snapshot list: %s",
 				       cause(failed, &err));

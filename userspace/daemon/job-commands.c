@@ -269,7 +269,7 @@ static struct json_object *block_job_info(struct job *job)
 	qapi_add_int(info, "speed", job->speed);
 	qapi_add_str(info, "io-status", !job->io_error ? "ok" :
 				   job->io_error == ENOSPC ? "nospace" : "failed");
-	qapi_add_bool(info, "ready", job->status == JOB_READY || job->status == JOB_STANDBY);
+	qapi_add_bool(info, "ready", job_is_ready(job));
 	qapi_add_str(info, "status", job_status_name(job->status));
 	qapi_add_bool(info, "auto-finalize", job->auto_finalize);
 	qapi_add_bool(info, "auto-dismiss", job->auto_dismiss);

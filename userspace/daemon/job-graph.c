@@ -91,7 +91,10 @@ static int reload(struct export *export, struct qmp_error *error)
 		export->loaded = true;
 		return 0;
 	}
-	return window_switch(names, 1, &err) ? 0 : qmp_fail(error, "%s", err.text);
+	if (!window_switch(names, 1, &err))
+		return qmp_fail(error, "%s", err.text);
+	export->loaded = false;
+	return 0;
 }
 
 static void set_written(struct node *node, bool written)
@@ -111,8 +114,12 @@ static int try_lock(struct node *protocol, struct qc_store *store, struct qmp_er
 	struct qc_error err;
 	const char *denied;
 
-	if (!protocol->locking || protocol->in_kernel)
+	if (!protocol->locking)
 		return 0;
+	/* Whose the locks are can be seen when the kernel has this one: see lock(). */
+	if (protocol->in_kernel)
+		return qc_lock_beside(store, QC_LOCK_READ, &err) < 0 ?
+		       qmp_fail(error, "%s", err.text) : 0;
 	if (qc_lock(store, QC_LOCK_READ, &err) < 0)
 		return qmp_fail(error, "%s", err.text);
 	if (protocol->lock != QC_LOCK_READ)
@@ -123,7 +130,10 @@ static int try_lock(struct node *protocol, struct qc_store *store, struct qmp_er
 	return denied ? qmp_fail(error, "%s", denied) : 0;
 }
 
-/* Nobody else has it, or @protocol's lock is the kernel's alone: then there is a second one. */
+/*
+ * Nobody else has it, or @protocol's lock is the kernel's alone: then there is a second one.  Where
+ * the kernel has let go of the old description any lock that is in the way is somebody else's.
+ */
 static int lock(struct node *node, struct qmp_error *error)
 {
 	struct node *protocol = node_protocol(node);
@@ -131,11 +141,12 @@ static int lock(struct node *node, struct qmp_error *error)
 
 	if (!protocol->locking)
 		return 0;
-	if (protocol->in_kernel && qc_lock_denied(protocol->store, QC_LOCK_WRITE))
+	if (protocol->in_kernel && protocol->kept &&
+	    qc_lock_denied(protocol->store, QC_LOCK_WRITE))
 		return qc_lock_beside(protocol->store, QC_LOCK_WRITE, &err) < 0 ?
 		       qmp_fail(error, "%s", err.text) : 0;
 	if (protocol->in_kernel) {
-		/* The kernel has let go of the old description, for the one of the new table. */
+		/* It was for the one of the new table. */
 		protocol->in_kernel = false;
 		protocol->lock = QC_LOCK_NONE;
 	}
@@ -153,7 +164,7 @@ static int grow_base(const struct job *job, struct export *export, struct qc_sto
 	struct node *top = job->above ? job->above->backing.node : export->root.node;
 	struct node *base = job->below, *protocol;
 	struct qc_error err;
-	u64 size, base_size;
+	u64 size, base_size, below;
 	bool locked;
 	int ret;
 
@@ -162,12 +173,11 @@ static int grow_base(const struct job *job, struct export *export, struct qc_sto
 		return 0;
 	protocol = node_protocol(base);
 	locked = protocol->locking && !protocol->in_kernel;
-	if (node_size(top, &size, error) || node_size(base, &base_size, error))
+	if (node_size(top, &size, error) || node_size(base, &base_size, error) ||
+	    node_size_below(base, &below, error))
 		return -1;
 	if (base_size >= size)
 		return 0;
-	if (node_check_growth(base, error))
-		return -1;
 	if (!store || protocol->in_kernel)
 		return qmp_fail(error,
 				"Node '%s' cannot be grown while in use; detach, and qemu-img resize it",
@@ -176,7 +186,7 @@ static int grow_base(const struct job *job, struct export *export, struct qc_sto
 		qc_lock(protocol->store, QC_LOCK_NONE, NULL);
 	ret = locked ? qc_lock(store, QC_LOCK_WRITE, &err) : 0;
 	if (!ret)
-		ret = qc_resize_layer(store, node_format(base), size, &err);
+		ret = qc_resize_layer(store, node_format(base), size, below, &err);
 	if (locked) {
 		qc_lock(store, QC_LOCK_READ, NULL);
 		qc_lock(protocol->store, QC_LOCK_READ, NULL);
@@ -235,8 +245,10 @@ int job_graph_prepare(struct job *job, struct qmp_error *error)
 
 void job_graph_restore(struct job *job)
 {
-	if (job->written)
-		set_written(job->written, true);
+	if (!job->written)
+		return;
+	set_written(job->written, true);
+	node_protocol(job->written)->kept = true;
 }
 
 void job_graph_forget(struct job *job)

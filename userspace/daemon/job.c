@@ -75,6 +75,11 @@ bool job_is_block(const struct job *job)
 	return types[job->type].is_block;
 }
 
+bool job_is_ready(const struct job *job)
+{
+	return job->status == JOB_READY || job->status == JOB_STANDBY;
+}
+
 const char *job_status_name(enum job_status status)
 {
 	return status_names[status];
@@ -351,13 +356,20 @@ static void converge(struct job *job)
 		job_finalize(job);
 }
 
+/* It goes on, where it was. */
+static void resumed(struct job *job)
+{
+	job->user_paused = false;
+	set_status(job, job_is_ready(job) ? JOB_READY : JOB_RUNNING);
+}
+
 /* The kernel's has ended. */
 static void ended(struct job *job, const struct qc_job_status *kernel)
 {
 	int code = kernel->error;
 
 	if (job->status == JOB_PAUSED || job->status == JOB_STANDBY)
-		set_status(job, JOB_RUNNING);
+		resumed(job);
 	/* Cancelled when it was ready: base has what top had then, and nothing else changes. */
 	if (code == ECANCELED && job->ends_here)
 		job->done = true;
@@ -380,7 +392,7 @@ static void do_step(struct job *job)
 	struct qmp_error error;
 	int ret;
 
-	if (job->user_paused)
+	if (job->user_paused || (job->work->waits && job->work->waits(job->work_data)))
 		return;
 	ret = job->work->step(job->work_data, &error);
 	if (ret > 0) {
@@ -405,23 +417,20 @@ static void paused(struct job *job, const struct qc_job_status *kernel)
 		job->io_error = kernel->error;
 		tell_error(job, kernel, "stop");
 	}
-	set_status(job, job->status == JOB_READY || job->status == JOB_STANDBY ? JOB_STANDBY :
-										 JOB_PAUSED);
+	set_status(job, job_is_ready(job) ? JOB_STANDBY : JOB_PAUSED);
 }
 
 static void running(struct job *job, const struct qc_job_status *kernel)
 {
 	if (kernel->error)
 		tell_error(job, kernel, "ignore");
-	job->user_paused = false;
 	job->io_error = 0;
-	set_status(job, job->status == JOB_READY || job->status == JOB_STANDBY ? JOB_READY :
-										 JOB_RUNNING);
+	resumed(job);
 }
 
 static void ready(struct job *job)
 {
-	bool new = job->status != JOB_READY && job->status != JOB_STANDBY;
+	bool new = !job_is_ready(job);
 
 	if (new) {
 		set_status(job, JOB_READY);
@@ -429,7 +438,8 @@ static void ready(struct job *job)
 		if (job->ends_here)
 			cancel_kernel(job);
 	}
-	if (job->completing) {
+	/* That takes a device that runs; cont comes back here. */
+	if (job->completing && !export_stopped) {
 		converge(job);
 		return;
 	}
@@ -524,7 +534,7 @@ static int steer(struct job *job, const char *what, struct qc_error *err)
 	struct qc_job_status status;
 	int ret;
 
-	if (job->work || job->status == JOB_READY || job->status == JOB_STANDBY)
+	if (job->work || job_is_ready(job))
 		return 0;
 	ret = send(job, what, err);
 	return ret == -EBUSY && look(job, &status) == 1 && status.state == QC_JOB_READY ? 0 : ret;

@@ -58,6 +58,8 @@ enum job_verb {
 struct job_work {
 	/* The next step.  Returns 1 when there is more to do, 0 when not, or -1 with @error. */
 	int (*step)(void *data, struct qmp_error *error);
+	/* Is the next step to wait for cont?  May be NULL. */
+	bool (*waits)(void *data);
 	/* Frees @data.  @failed: what has been made goes, too. */
 	void (*end)(void *data, bool failed);
 };
@@ -113,6 +115,8 @@ const char *job_status_name(enum job_status status);
 
 /* Does the kernel do it, and is it for the commands and events of block jobs? */
 bool job_is_block(const struct job *job);
+/* Is it ready, be it in standby? */
+bool job_is_ready(const struct job *job);
 
 /* NULL when there is none. */
 struct job *job_find(const char *id);

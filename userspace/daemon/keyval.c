@@ -334,6 +334,10 @@ static int convert_builtin(const struct qapi_type *type, struct json_object **va
 	return 0;
 }
 
+/*
+ * Make what @type wants of the strings in *@value, in place.  Other values, and what has no place
+ * in @type, are left for qapi_check() to find.
+ */
 static int convert(const struct qapi_type *type, struct json_object **value,
 		   const struct qapi_place *place, struct qmp_error *error)
 {
@@ -362,14 +366,6 @@ static int convert(const struct qapi_type *type, struct json_object **value,
 	return 0;
 }
 
-int keyval_convert(const struct qapi_type *type, struct json_object **value,
-		   struct qmp_error *error)
-{
-	const struct qapi_place place = { 0 };
-
-	return convert(type, value, &place, error);
-}
-
 static int parse_json(const char *text, struct json_object **object, struct qmp_error *error)
 {
 	enum json_item item = json_stream_text(&text, object, error);
@@ -385,6 +381,7 @@ static int parse_json(const char *text, struct json_object **object, struct qmp_
 int keyval_parse(const char *text, const char *implied, const struct qapi_type *type,
 		 struct json_object **object, struct qmp_error *error)
 {
+	const struct qapi_place whole = { 0 };
 	int ret;
 
 	*object = NULL;
@@ -393,7 +390,7 @@ int keyval_parse(const char *text, const char *implied, const struct qapi_type *
 	} else {
 		*object = json_object_new_object();
 		ret = split(text, implied, *object, error) || keyval_finish(object, error) ||
-		      keyval_convert(type, object, error);
+		      convert(type, object, &whole, error);
 	}
 	if (ret || qapi_check(type, *object, error)) {
 		json_object_put(*object);

@@ -22,15 +22,9 @@ int keyval_parse(const char *text, const char *implied, const struct qapi_type *
 		 struct json_object **object, struct qmp_error *error);
 
 /*
- * keyval_convert - make what @type wants of the strings in *@value, in place.
- * Other values, and what has no place in @type, are left for qapi_check() to find.
- */
-int keyval_convert(const struct qapi_type *type, struct json_object **value,
-		   struct qmp_error *error);
-
-/*
  * keyval_put - one value into a tree of objects, by its dotted key.
- * @value: taken over.  keyval_finish() makes arrays in the end.
+ * @value: taken over, also on failure.  keyval_finish() makes arrays in the end.  Both return 0, or
+ * -1 with @error.
  */
 int keyval_put(struct json_object *root, const char *key, struct json_object *value,
 	       struct qmp_error *error);

@@ -57,17 +57,22 @@ static int check_type(const struct node *node, struct qmp_error *error)
 int node_open_store(const struct node *node, bool write, struct qc_store **store,
 		    struct qc_error *err)
 {
+	unsigned int flags = write ? QC_OPEN_WRITE : 0;
+	struct qmp_error ignored;
 	int ret;
 
+	/* What somebody has written to a device that stands still would be waited for. */
+	if (node->driver == NODE_HOST_DEVICE && standing_check_path(node->path, &ignored))
+		flags |= QC_OPEN_CACHED;
 	/* A device that is mounted, or part of another one, must not be written to. */
 	if (write && !node->in_kernel) {
-		ret = qc_store_open(node->path, QC_OPEN_WRITE | QC_OPEN_EXCL, store, err);
+		ret = qc_store_open(node->path, flags | QC_OPEN_EXCL, store, err);
 		if (ret < 0)
 			return ret;
 		qc_store_close(*store);
 	}
 	*store = NULL;
-	return qc_store_open(node->path, write ? QC_OPEN_WRITE : 0, store, err);
+	return qc_store_open(node->path, flags, store, err);
 }
 
 static int open_store(struct node *node, struct qc_error *err)
@@ -258,8 +263,6 @@ static void read_snapshots(struct node *node)
 
 	qc_snapshots_free(&node->snapshots);
 	memset(&node->snapshots, 0, sizeof(node->snapshots));
-	if (node->header->nb_snapshots)
-		qc_store_refresh(store);
 	if (qc_snapshots_read(store, node->header, &node->snapshots, &err) < 0)
 		log_line(LOG_WARNING, "node %s: %s", node->name, err.text);
 }
@@ -274,6 +277,8 @@ int node_read_header(struct node *node, struct qmp_error *error)
 	/* A file that was not there any more when the daemon was started again. */
 	if (!store)
 		return qmp_fail(error, "Could not open '%s'", node_filename(node));
+	/* It can have been opened without that, or long ago. */
+	qc_store_refresh(store);
 	if (qc_store_read(store, 0, magic, sizeof(magic), &err) < 0)
 		return qmp_fail(error, "%s", err.text);
 	if (!qc_header_magic(magic))

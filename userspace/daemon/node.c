@@ -69,17 +69,10 @@ int node_size(struct node *node, u64 *size, struct qmp_error *error)
 	return 0;
 }
 
-int node_check_growth(struct node *node, struct qmp_error *error)
+int node_size_below(struct node *node, u64 *size, struct qmp_error *error)
 {
-	u64 now, below;
-
-	if (!node->backing.node)
-		return 0;
-	if (node_size(node, &now, error) || node_size(node->backing.node, &below, error))
-		return -1;
-	return below <= now ? 0 :
-	       qmp_fail(error, "Node '%s' is larger than '%s', and would show in what is new",
-			node->backing.node->name, node->name);
+	*size = 0;
+	return node->backing.node ? node_size(node->backing.node, size, error) : 0;
 }
 
 bool node_in_chain(const struct node *top, const struct node *node)
@@ -304,6 +297,8 @@ void node_lock_take_over(struct node *node)
 		qc_lock(node->store, QC_LOCK_NONE, NULL);
 }
 
+static int claim(struct node_edge *edge, bool claims, bool writes, struct qmp_error *error);
+
 int node_settle(struct node *node, struct qmp_error *error)
 {
 	if (node_is_protocol(node))
@@ -311,10 +306,11 @@ int node_settle(struct node *node, struct qmp_error *error)
 	/* What qcow2 claims of its file does not depend on who uses it: there is its metadata. */
 	if (node->driver == NODE_QCOW2)
 		return node_settle(node->file.node, error);
-	return node_claim(&node->file, node_claimed(node, false), node_claimed(node, true), error);
+	return claim(&node->file, node_claimed(node, false), node_claimed(node, true), error);
 }
 
-int node_claim(struct node_edge *edge, bool claims, bool writes, struct qmp_error *error)
+/* Change what an edge in use claims. */
+static int claim(struct node_edge *edge, bool claims, bool writes, struct qmp_error *error)
 {
 	bool claimed_before = edge->claims, wrote_before = edge->writes;
 
@@ -338,7 +334,7 @@ int node_attach(struct node_edge *edge, struct node *node, struct qmp_error *err
 	edge->claims = false;
 	edge->writes = false;
 	TAILQ_INSERT_TAIL(&node->users, edge, link);
-	if (!node_claim(edge, claims, writes, error))
+	if (!claim(edge, claims, writes, error))
 		return 0;
 	TAILQ_REMOVE(&node->users, edge, link);
 	edge->node = NULL;
@@ -421,6 +417,11 @@ struct node *node_backing_move(struct node *above, struct node *below)
 struct node *node_file_move(struct node *above, struct node *below)
 {
 	return move_edge(&above->file, below);
+}
+
+void node_root_move(struct node_edge *root, struct node *to)
+{
+	move_edge(root, to);
 }
 
 int node_check_busy(const struct node *node, struct qmp_error *error)

@@ -65,6 +65,7 @@ struct node {
 	struct qc_store *store;		/* NULL: the file is not to be had, see state.h */
 	enum qc_lock_mode lock;		/* what the description in store holds */
 	bool in_kernel;			/* locks are on a description that only the kernel has */
+	bool kept;			/* and keeps: that may be open for writing */
 	bool is_bdev;			/* these three as in struct qc_store */
 	dev_t dev;
 	ino_t ino;
@@ -101,8 +102,8 @@ const char *node_filename(const struct node *node);
 /* What the node shows, in bytes. */
 int node_size(struct node *node, u64 *size, struct qmp_error *error);
 
-/* May it be made larger?  What is new has to read as zeroes, and nothing is written there. */
-int node_check_growth(struct node *node, struct qmp_error *error);
+/* What its backing node shows, in bytes; 0 without one. */
+int node_size_below(struct node *node, u64 *size, struct qmp_error *error);
 
 /* How the bytes of an image are to be read; of a protocol node, raw. */
 static inline enum qc_format node_format(const struct node *node)
@@ -153,9 +154,6 @@ int node_attach(struct node_edge *edge, struct node *node, struct qmp_error *err
 /* End the use, and release the node. */
 void node_detach(struct node_edge *edge);
 
-/* Change what an edge in use claims. */
-int node_claim(struct node_edge *edge, bool claims, bool writes, struct qmp_error *error);
-
 /* Does somebody claim it, to write? */
 bool node_claimed(const struct node *node, bool to_write);
 
@@ -192,6 +190,9 @@ struct node *node_file_move(struct node *above, struct node *below);
 
 /* Let the exports that use @node use @other.  What they claim of it is for the caller to settle. */
 void node_exports_move(struct node *node, struct node *other);
+
+/* The same of one export, whose edge is @root. */
+void node_root_move(struct node_edge *root, struct node *to);
 
 /* Fails when the node is the backing node of another. */
 int node_check_busy(const struct node *node, struct qmp_error *error);

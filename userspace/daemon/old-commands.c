@@ -8,6 +8,7 @@
 #include "job.h"
 #include "old-commands.h"
 #include "qapi-define.h"
+#include "standing.h"
 #include "stream.h"
 
 static struct export *find_export(struct json_object *arguments, struct qmp_error *error)
@@ -129,6 +130,8 @@ static int check_target(const struct export *export, const char *target, struct 
 	struct qc_error err;
 	int ret;
 
+	if (standing_check_path(target, error))
+		return -1;
 	if (qc_store_open(target, 0, &store, &err) < 0 || qc_header_read(store, &header, &err) < 0)
 		return qmp_fail(error, "%s", err.text);
 	ret = qc_chain_backing(target, header, &path, &format, &err);

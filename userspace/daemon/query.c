@@ -3,13 +3,13 @@
 #include <stdio.h>
 #include <sys/stat.h>
 
+#include "device-state.h"
 #include "dm.h"
 #include "export.h"
 #include "job.h"
 #include "query.h"
 #include "schema-block.h"
 #include "snapshot-info.h"
-#include "table.h"
 #include "throttle.h"
 
 static struct json_object *format_specific(const struct qc_header *h)
@@ -194,16 +194,11 @@ static int run_nodes(struct qmp_session *session, struct json_object *arguments,
 
 static const char *io_status(const struct export *export)
 {
-	CLEANUP_FREE char *params = NULL;
-	struct qc_status status;
-	u64 sectors;
+	enum export_trouble trouble;
 
-	if (qc_dm_status(export->name, &sectors, &params, NULL) < 0 ||
-	    qc_status_parse(params, export->name, &status, NULL) < 0)
+	if (device_state_read(export, &trouble))
 		return "failed";
-	if (!strcmp(status.mode, "out-of-space"))
-		return "nospace";
-	return strcmp(status.mode, "failed") ? "ok" : "failed";
+	return trouble == EXPORT_NO_SPACE ? "nospace" : trouble == EXPORT_CORRUPT ? "failed" : "ok";
 }
 
 static int run_block(struct qmp_session *session, struct json_object *arguments,

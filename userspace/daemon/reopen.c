@@ -16,6 +16,7 @@
 #include "node-open.h"
 #include "reopen.h"
 #include "schema-block.h"
+#include "standing.h"
 #include "state.h"
 
 /* What a node is to have, or after the exchange what it had. */
@@ -321,6 +322,8 @@ static int prepare_file(const struct change *c, struct qmp_error *error)
 {
 	if (!c->moves_file)
 		return 0;
+	if (standing_check(c->file, error))
+		return -1;
 	return job_check_node(c->node, error) ? -1 : in_use(c, "file", error);
 }
 
@@ -558,6 +561,32 @@ static int check_device(const struct export *export, struct qmp_error *error)
 	return 0;
 }
 
+/* Of the devices that get another table. */
+static int check_lies_on_none(const struct reopening *r, struct node *node,
+			      struct qmp_error *error)
+{
+	for (size_t i = 0; i < r->nb_exports; i++)
+		if (node_in_chain(r->exports[i]->root.node, node) &&
+		    standing_check_loop(node_protocol(node)->path, r->exports[i], error))
+			return -1;
+	return 0;
+}
+
+/* What is new in the chains of devices is read by the kernel. */
+static int check_standing(const struct reopening *r, struct qmp_error *error)
+{
+	for (size_t i = 0; i < r->count; i++) {
+		const struct change *c = &r->changes[i];
+
+		if (!c->moves_backing || !used_by(c->node))
+			continue;
+		for (struct node *n = c->node->backing.node; n; n = n->backing.node)
+			if (standing_check(n, error) || check_lies_on_none(r, n, error))
+				return -1;
+	}
+	return 0;
+}
+
 static int find_exports(struct reopening *r, struct qmp_error *error)
 {
 	if (export_choose(is_concerned, r, &r->exports, &r->nb_exports, error))
@@ -578,6 +607,12 @@ static void switch_back(struct reopening *r, size_t switched)
 		log_line(LOG_ERR, "blockdev-reopen: %s", error.text);
 }
 
+static int save(void *ctx, struct qmp_error *error)
+{
+	(void)ctx;
+	return state_save(error);
+}
+
 /* Returns 0, or -1 when the graph is to be undone; the devices have been then. */
 static int switch_devices(struct reopening *r, size_t *switched, struct qmp_error *error)
 {
@@ -585,11 +620,10 @@ static int switch_devices(struct reopening *r, size_t *switched, struct qmp_erro
 	struct qc_error err;
 
 	*switched = 0;
-	if (!r->nb_exports)
-		return 0;
-	if (qc_dm_serialise(&serial, &err) < 0)
+	if (r->nb_exports && qc_dm_serialise(&serial, &err) < 0)
 		return qmp_fail(error, "%s", err.text);
-	if (export_load_all(r->exports, r->nb_exports, error))
+	if (export_load_all(r->exports, r->nb_exports, error) ||
+	    export_save_waiting(r->exports, r->nb_exports, save, NULL, error))
 		return -1;
 	*switched = export_switch_all(r->exports, r->nb_exports, error);
 	return *switched == r->nb_exports ? 0 : -1;
@@ -607,6 +641,8 @@ static int carry_out(struct reopening *r, struct qmp_error *error)
 		ret = check_claims(r, error);
 	if (!ret)
 		ret = find_exports(r, error);
+	if (!ret)
+		ret = check_standing(r, error);
 	if (!ret)
 		ret = settle_all(r, error);
 	if (!ret)

@@ -174,7 +174,7 @@ const struct qapi_type schema_change_backing_file =
 /* --- queries ---------------------------------------------------------------------------------- */
 
 static const struct qapi_type info_kind = ENUM("ImageInfoSpecificKind", "qcow2");
-static const struct qapi_type io_status = ENUM("BlockDeviceIoStatus", "ok", "failed", "nospace");
+const struct qapi_type schema_io_status = ENUM("BlockDeviceIoStatus", "ok", "failed", "nospace");
 static const struct qapi_type run_state = ENUM("RunState", "paused", "running");
 
 const struct qapi_type schema_query_named_block_nodes =
@@ -273,7 +273,7 @@ static const struct qapi_type block_info =
 	       MEMBER("removable", qapi_bool),
 	       MEMBER("locked", qapi_bool),
 	       OPTIONAL("inserted", block_device_info),
-	       OPTIONAL("io-status", io_status));
+	       OPTIONAL("io-status", schema_io_status));
 
 const struct qapi_type schema_block_infos = ARRAY(block_info);
 
@@ -393,15 +393,15 @@ const struct qapi_type schema_export_deleted =
 
 /* --- what happens to devices ------------------------------------------------------------------ */
 
-static const struct qapi_type io_operation = ENUM("IoOperationType", "read", "write");
-static const struct qapi_type error_action = ENUM("BlockErrorAction", "ignore", "report", "stop");
+const struct qapi_type schema_io_operation = ENUM("IoOperationType", "read", "write");
+const struct qapi_type schema_error_action = ENUM("BlockErrorAction", "ignore", "report", "stop");
 
 const struct qapi_type schema_block_io_error =
 	OBJECT("q_obj_BLOCK_IO_ERROR-arg",
 	       MEMBER("device", qapi_str),
 	       OPTIONAL("node-name", qapi_str),
-	       MEMBER("operation", io_operation),
-	       MEMBER("action", error_action),
+	       MEMBER("operation", schema_io_operation),
+	       MEMBER("action", schema_error_action),
 	       OPTIONAL("nospace", qapi_bool),
 	       MEMBER("reason", qapi_str));
 

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 /* Types of the commands and events about jobs. */
 #include "qapi-define.h"
+#include "schema-block.h"
 #include "schema-job.h"
 
 static const struct qapi_type job_type = ENUM("JobType", "commit", "stream", "create");
@@ -9,9 +10,6 @@ static const struct qapi_type job_status =
 	     "waiting", "pending", "aborting", "concluded", "null");
 static const struct qapi_type on_error =
 	ENUM("BlockdevOnError", "report", "ignore", "enospc", "stop", "auto");
-static const struct qapi_type io_status = ENUM("BlockDeviceIoStatus", "ok", "failed", "nospace");
-static const struct qapi_type operation = ENUM("IoOperationType", "read", "write");
-static const struct qapi_type action = ENUM("BlockErrorAction", "ignore", "report", "stop");
 
 /* --- arguments -------------------------------------------------------------------------------- */
 
@@ -79,7 +77,7 @@ static const struct qapi_type block_job_info =
 	       MEMBER("busy", qapi_bool),
 	       MEMBER("paused", qapi_bool),
 	       MEMBER("speed", qapi_int),
-	       MEMBER("io-status", io_status),
+	       MEMBER("io-status", schema_io_status),
 	       MEMBER("ready", qapi_bool),
 	       MEMBER("status", job_status),
 	       MEMBER("auto-finalize", qapi_bool),
@@ -119,8 +117,8 @@ const struct qapi_type schema_block_job_ready = PROGRESS("q_obj_BLOCK_JOB_READY-
 const struct qapi_type schema_block_job_error =
 	OBJECT("q_obj_BLOCK_JOB_ERROR-arg",
 	       MEMBER("device", qapi_str),
-	       MEMBER("operation", operation),
-	       MEMBER("action", action));
+	       MEMBER("operation", schema_io_operation),
+	       MEMBER("action", schema_error_action));
 
 const struct qapi_type schema_block_job_pending =
 	OBJECT("q_obj_BLOCK_JOB_PENDING-arg",

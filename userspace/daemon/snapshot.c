@@ -22,6 +22,7 @@
 #include "node-open.h"
 #include "schema-block.h"
 #include "snapshot.h"
+#include "standing.h"
 #include "state.h"
 
 /* One snapshot that is being made. */
@@ -33,6 +34,7 @@ struct action {
 	bool opened;			/* the overlay is a node of this action's making */
 	bool put;			/* the overlay is over the node, by this action */
 	bool done;			/* carried out, or undone */
+	bool undone;
 };
 
 struct transaction {
@@ -45,6 +47,7 @@ struct transaction {
 	struct export **exports;	/* whose chain changes, or whose image gets a snapshot */
 	size_t nb_exports;
 	bool failed;			/* as a whole, or in part */
+	bool settled;			/* the graph is as the kernel has it */
 };
 
 static int create_failed(const char *filename, int ret, const char *lock,
@@ -82,6 +85,17 @@ static const char *denied(const char *path)
 	       qc_lock_denied(store, QC_LOCK_WRITE);
 }
 
+/* A device that lies in a file system on itself would never come to an end with a write. */
+static int check_loop(const struct node *node, const char *path, struct qmp_error *error)
+{
+	const struct export *export;
+
+	TAILQ_FOREACH(export, &export_list, link)
+		if (export->root.node == node && standing_check_loop(path, export, error))
+			return -1;
+	return 0;
+}
+
 static int create_overlay(struct transaction *t, struct action *action, const char *filename,
 			  struct qmp_error *error)
 {
@@ -104,6 +118,8 @@ static int create_overlay(struct transaction *t, struct action *action, const ch
 		return -1;
 	if (!*filename)
 		return qmp_fail(error, "Could not create '': %s", strerror(ENOENT));
+	if (standing_check_path(path, error) || check_loop(action->node, path, error))
+		return -1;
 	if (access(path, F_OK) < 0 && errno == ENOENT) {
 		/* Written first, so that a file that nobody asked for is not left. */
 		action->created = strdup(path);
@@ -171,7 +187,8 @@ static int check_overlay(struct node *node, struct node *overlay, struct qmp_err
 	if (overlay == node)
 		return qmp_fail(error, "Making '%s' a backing child of '%s' would create a cycle",
 				node->name, overlay->name);
-	if (node_size(node, &size, error) || node_size(overlay, &overlay_size, error))
+	if (check_loop(node, node_protocol(overlay)->path, error) ||
+	    node_size(node, &size, error) || node_size(overlay, &overlay_size, error))
 		return -1;
 	if (overlay_size < size && !TAILQ_EMPTY(&node->users))
 		return qmp_fail(error,
@@ -233,7 +250,7 @@ static int prepare_snapshot(struct action *action, struct json_object *data,
 		return -1;
 	if (action->overlay->read_only && !action->node->read_only)
 		return qmp_fail(error, "Block node is read-only");
-	return 0;
+	return standing_check(action->overlay, error);
 }
 
 /* Is the node on top of its device already? */
@@ -301,13 +318,22 @@ static void undo(struct action *action)
 	if (action->done)
 		return;
 	action->done = true;
+	action->undone = true;
 	if (action->put)
 		node_overlay_undo(action->node, action->overlay);
 	if (action->opened)
 		node_release(action->overlay);
 	action->opened = false;
-	if (action->created && unlink(action->created) < 0 && errno != ENOENT)
-		log_line(LOG_WARNING, "%s: cannot remove it: %s", action->created, strerror(errno));
+}
+
+static void remove_undone(struct transaction *t)
+{
+	for (size_t i = t->count; i--;) {
+		const char *path = t->actions[i].undone ? t->actions[i].created : NULL;
+
+		if (path && unlink(path) < 0 && errno != ENOENT)
+			log_line(LOG_WARNING, "%s: cannot remove it: %s", path, strerror(errno));
+	}
 }
 
 /* Is the device to change, now that the graph has its new shape? */
@@ -352,11 +378,22 @@ static bool is_live(const struct transaction *t, const struct action *action, si
 	return false;
 }
 
+/* A device that was not switched shows what it did, also where another one of the node was. */
+static void move_back(const struct transaction *t, struct export *export)
+{
+	for (size_t i = t->count; i--;)
+		if (!t->actions[i].internal && export->root.node == t->actions[i].overlay)
+			node_root_move(&export->root, t->actions[i].node);
+}
+
 /* The kernel has decided: make the graph agree with it. */
 static void settle(struct transaction *t, size_t switched)
 {
 	bool all = switched == t->nb_exports;
 
+	t->settled = true;
+	for (size_t i = switched; i < t->nb_exports; i++)
+		move_back(t, t->exports[i]);
 	for (size_t i = t->count; i--;) {
 		struct action *action = &t->actions[i];
 
@@ -375,8 +412,31 @@ static void settle(struct transaction *t, size_t switched)
 			node_release(t->actions[i].overlay);
 }
 
-/* What the file says of the nodes below is what they are when it has come to that. */
-static int save_change(struct transaction *t, struct qmp_error *error)
+/* Remove the files of what was not switched, but not while the state file has it in the graph. */
+static void drop_undone(struct transaction *t)
+{
+	CLEANUP_JSON struct json_object *files = json_object_new_array();
+	CLEANUP_JSON struct json_object *now = state_graph();
+	struct qmp_error error;
+
+	for (size_t i = 0; i < t->count; i++)
+		if (t->actions[i].undone && t->actions[i].created)
+			json_object_array_add(files,
+					      json_object_new_string(t->actions[i].created));
+	if (!json_object_array_length(files))
+		return;
+	if (state_save_change(now, files, &error))
+		log_line(LOG_WARNING, "%s; files of snapshots that were not made are left",
+			 error.text);
+	else
+		remove_undone(t);
+}
+
+/*
+ * What the file says of the nodes below is what they are when it has come to that.
+ * @done: it says that it has.
+ */
+static int save_change(struct transaction *t, bool done, struct qmp_error *error)
 {
 	struct before {
 		bool node, protocol, writes;
@@ -397,7 +457,7 @@ static int save_change(struct transaction *t, struct qmp_error *error)
 		protocol->read_only = true;
 		node->file.writes = false;
 	}
-	ret = state_save_change(t->before, t->files, error);
+	ret = done ? state_save(error) : state_save_change(t->before, t->files, error);
 	for (size_t i = t->count; i--;) {
 		struct node *node = t->actions[i].node, *protocol = node_protocol(node);
 
@@ -410,6 +470,11 @@ static int save_change(struct transaction *t, struct qmp_error *error)
 	return ret;
 }
 
+static int save_done(void *ctx, struct qmp_error *error)
+{
+	return save_change(ctx, true, error);
+}
+
 static int carry_out(struct transaction *t, struct qmp_error *error)
 {
 	CLEANUP_FD int serial = -1;
@@ -417,18 +482,22 @@ static int carry_out(struct transaction *t, struct qmp_error *error)
 	size_t switched;
 
 	if (export_choose(is_concerned, t, &t->exports, &t->nb_exports, error) ||
-	    save_change(t, error))
+	    save_change(t, false, error))
 		return -1;
 	if (t->nb_exports && qc_dm_serialise(&serial, &err) < 0)
 		return qmp_fail(error, "%s", err.text);
 	if (!t->nb_internal && export_load_all(t->exports, t->nb_exports, error))
+		return -1;
+	if (!t->nb_internal &&
+	    export_save_waiting(t->exports, t->nb_exports, save_done, t, error))
 		return -1;
 	switched = t->nb_internal ? make_internal(t, error) :
 		   export_switch_all(t->exports, t->nb_exports, error);
 	if (!switched && (t->nb_exports || t->failed))
 		return -1;
 	settle(t, switched);
-	/* The file says what the kernel can tell, so this is no reason to fail. */
+	drop_undone(t);
+	/* The kernel can tell, or the file does, so this is no reason to fail. */
 	state_save_or_log();
 	return switched == t->nb_exports && !t->failed ? 0 : -1;
 }
@@ -456,6 +525,8 @@ static int transact(struct json_object *requests, bool grouped, struct qmp_error
 	if (ret && t.actions) {
 		for (size_t i = t.count; i--;)
 			undo(&t.actions[i]);
+		if (!t.settled)
+			remove_undone(&t);
 		export_load_again();
 		state_save_or_log();
 	}

@@ -16,15 +16,21 @@ bool standing_any(void);
 /* Does the file of @node lie on the device of @export, whether or not that stands still? */
 bool standing_lies_on(struct node *node, const struct export *export);
 
-/* The export on whose device, which stands still, the file of @node lies; NULL: there is none. */
-struct export *standing_below(struct node *node);
-
-/* The same for any of the layers of @export. */
+/*
+ * The export on whose device, which stands still, the file of any of the layers of @export lies;
+ * NULL: there is none.
+ */
 struct export *standing_below_chain(const struct export *export);
 
-/* Fail when the file of @node, or any of the layers of @export, cannot be read because of that. */
+/* Fail when the file of @node, or of any of the layers of @export, lies on such a device. */
 int standing_check(struct node *node, struct qmp_error *error);
 int standing_check_chain(const struct export *export, struct qmp_error *error);
+
+/* The same for a file or a device that is no node, and need not be there yet. */
+int standing_check_path(const char *path, struct qmp_error *error);
+
+/* Fail when the file, or a new one, lies on the device of @export: it cannot be below that. */
+int standing_check_loop(const char *path, const struct export *export, struct qmp_error *error);
 
 /*
  * Read the headers of qcow2 nodes that have none yet, but of those that would have to be waited

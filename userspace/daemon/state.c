@@ -5,7 +5,6 @@
 #endif
 #include <errno.h>
 #include <fcntl.h>
-#include <signal.h>
 #include <stdio.h>
 #include <sys/file.h>
 #include <sys/stat.h>
@@ -31,6 +30,7 @@
 static const char *state_path;	/* NULL before start */
 static sd_event *save_loop;
 static sd_event_source *save_again;	/* enabled while the file is not what it should be */
+static bool unsaved;			/* that it is not */
 static struct json_object *options;	/* those that are done: an object, "command name": true */
 
 /* As a new string, or NULL. */
@@ -83,6 +83,8 @@ static struct json_object *node_state(const struct node *node)
 		qapi_add_str(object, "filename", node->filename);
 		qapi_add_str(object, "path", node->path);
 		qapi_add_bool(object, "locking", node->locking);
+		qapi_add_bool(object, "kept", (node->in_kernel && node->kept) ||
+			      (node->store && node->store->writable));
 		qapi_add_bool(object, "bdev", node->is_bdev);
 		qapi_add_int(object, "dev", node->dev);
 		qapi_add_int(object, "ino", node->ino);
@@ -216,13 +218,12 @@ static void save_later(bool later)
 
 int state_save(struct qmp_error *error)
 {
-	static bool failed;
 	int ret = save(state_graph(), NULL, NULL, error);
 
 	/* The ends of jobs wait for it. */
-	if (failed && !ret)
+	if (unsaved && !ret)
 		job_poll_soon();
-	failed = ret;
+	unsaved = ret;
 	save_later(ret);
 	return ret;
 }
@@ -381,10 +382,25 @@ static bool same_chain(struct json_object *a, struct json_object *b, const char 
 	return !x && !y;
 }
 
-/* A step from one graph to the next, as the devices show it whose chains it changes. */
+/* Where the chain stays the table can have another option still. */
+static bool discards(struct json_object *graph, const char *id)
+{
+	return qapi_get_bool(recorded_root(graph, id), "discard", false);
+}
+
+static bool shows_option(const char *name, struct json_object *graph, const char *id)
+{
+	CLEANUP_TABLE struct qc_table table = { 0 };
+
+	live_table(name, &table);
+	return discards(graph, id) == !(table.flags & QC_TABLE_NO_DISCARD_PASSDOWN);
+}
+
+/* A step from one graph to the next, as the devices show it that it changes. */
 struct step {
 	size_t changed;
 	size_t before, after;		/* of these show what was, and what was to be */
+	size_t suspended;		/* of these stand still */
 };
 
 static struct step look_at_step(struct json_object *graph, struct json_object *next)
@@ -396,12 +412,15 @@ static struct step look_at_step(struct json_object *graph, struct json_object *n
 		struct json_object *export = json_object_array_get_idx(exports, i);
 		const char *id = qapi_get_str(export, "id", "");
 		const char *name = qapi_get_str(export, "name", "");
+		bool stays = same_chain(graph, next, id);
+		struct qc_dm_device device;
 
-		if (same_chain(graph, next, id))
+		if (stays && discards(graph, id) == discards(next, id))
 			continue;
 		step.changed++;
-		step.before += shows(name, graph, id);
-		step.after += shows(name, next, id);
+		step.before += shows(name, graph, id) && (!stays || shows_option(name, graph, id));
+		step.after += shows(name, next, id) && (!stays || shows_option(name, next, id));
+		step.suspended += !qc_dm_query(name, &device, NULL) && device.suspended;
 	}
 	return step;
 }
@@ -439,6 +458,7 @@ static int restore_node(struct json_object *object, struct qmp_error *error)
 	node->filename = strdup(qapi_get_str(object, "filename", ""));
 	node->path = strdup(qapi_get_str(object, "path", ""));
 	node->locking = qapi_get_bool(object, "locking", true);
+	node->kept = qapi_get_bool(object, "kept", true);
 	node->is_bdev = qapi_get_bool(object, "bdev", false);
 	node->dev = get_u64(object, "dev");
 	node->ino = get_u64(object, "ino");
@@ -619,11 +639,13 @@ static int bring_up(struct export *export, bool behind, struct qmp_error *error)
 	const char *const names[] = { export->name };
 	struct qc_dm_device device;
 	struct qc_error err;
+	bool load, switched = true;
 	int ret = 0;
-	bool load;
 
 	if (qc_dm_query(export->name, &device, &err) < 0)
 		return qmp_fail(error, "%s", err.text);
+	/* What was killed while it made the device may not have come to its node. */
+	qc_dm_fix_node(export->name, NULL);
 	if (!behind && device.loaded)
 		qc_dm_clear(export->name, NULL);
 	/* Layers of one that is suspended can have been released: then it needs a table anew. */
@@ -640,9 +662,16 @@ static int bring_up(struct export *export, bool behind, struct qmp_error *error)
 		ret = -1;
 	if (export_stopped && !device.suspended && qc_dm_suspend(export->name, &err) < 0)
 		return qmp_fail(error, "%s", err.text);
+	/* Until it is switched: by cont, or by the next daemon. */
+	if (behind)
+		export->loaded = true;
 	if (export_stopped || (ret && behind))
 		return ret;
-	if ((behind || load || device.suspended) && !window_switch(names, 1, &err))
+	if (behind && device.suspended)
+		switched = !qc_dm_resume_new(export->name, &err);
+	else if (behind || load || device.suspended)
+		switched = window_switch(names, 1, &err);
+	if (!switched)
 		return ret ? ret : qmp_fail(error, "%s", err.text);
 	export->loaded = false;
 	/* What lies on it can be read now. */
@@ -763,10 +792,11 @@ static int restore(struct json_object *state, struct qmp_error *error)
 		step = look_at_step(graph, next);
 	/* The kernel has taken it at least for one device. */
 	forward = step.after;
-	/* While devices are stopped none can have taken it. */
+	/* While devices are stopped none can have taken it; but they may have gone on since. */
 	if (next && !forward)
 		remove_files(array_of(state, "files"), step.before == step.changed ||
-			     qapi_get_bool(graph, "stopped", false));
+			     (qapi_get_bool(graph, "stopped", false) &&
+			      step.suspended == step.changed));
 	if (restore_graph(forward ? next : graph, error))
 		return -1;
 	/* One that goes on with all of them has said so, and could not write it. */
@@ -790,22 +820,28 @@ static int make_directory(struct qmp_error *error)
 	return 0;
 }
 
+/* Of this process alone: unlike the other lock its children do not have it. */
+static struct flock daemons_own(void)
+{
+	return (struct flock){ .l_type = F_WRLCK, .l_whence = SEEK_SET };
+}
+
 /*
  * Is the daemon gone that took the lock?  Then it is a child of it that has the lock, which will
  * end: an image that is edited takes its time.
  */
 static bool only_child_left(int fd)
 {
-	char text[16] = "";
-	long pid = pread(fd, text, sizeof(text) - 1, 0) > 0 ? strtol(text, NULL, 10) : 0;
+	struct flock lock = daemons_own();
 
-	return pid > 0 && kill(pid, 0) < 0 && errno == ESRCH;
+	return fcntl(fd, F_GETLK, &lock) == 0 && lock.l_type == F_UNLCK;
 }
 
 /* Held until the process ends, and its children that change devices have ended. */
 static int take_lock(struct qmp_error *error)
 {
 	const struct timespec pause = { .tv_nsec = 50000000 };
+	struct flock lock = daemons_own();
 	CLEANUP_FREE char *path = NULL;
 	int fd;
 
@@ -823,7 +859,9 @@ static int take_lock(struct qmp_error *error)
 		}
 		nanosleep(&pause, NULL);
 	}
-	if (ftruncate(fd, 0) < 0 || dprintf(fd, "%d\n", getpid()) < 0)
+	/* The number is for people. */
+	if (fcntl(fd, F_SETLK, &lock) < 0 || ftruncate(fd, 0) < 0 ||
+	    dprintf(fd, "%d\n", getpid()) < 0)
 		log_line(LOG_DEBUG, "%s: %s", path, strerror(errno));
 	return 0;
 }
@@ -854,6 +892,9 @@ static int quit(bool keep, struct qmp_error *error)
 		return -1;
 	if (!keep && state_path)
 		unlink(state_path);
+	/* The last chance. */
+	if (keep && unsaved)
+		state_save_or_log();
 	save_later(false);
 	return 0;
 }

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * What a daemon that is started after another was killed must know: nodes and exports, in a small
- * file that is replaced as a whole.
+ * What a daemon that is started after another one must know: nodes, exports, jobs, and which
+ * options of the command line were carried out, in a small file that is replaced as a whole.
  *
  * Every change is written before the command that made it is answered.  A step that also changes
  * what the kernel does is written before, with the graph as it was and as it will be; the

@@ -288,7 +288,7 @@ static void resize_suspended(void *ctx, struct outcome *outcome)
 		return;
 	}
 	qc_store_refresh(r->store);
-	outcome->ret = qc_resize_layer(r->store, r->format, r->size, err);
+	outcome->ret = qc_resize_layer(r->store, r->format, r->size, r->below, err);
 	ret = outcome->ret;
 	if (!ret)
 		ret = load(r, sectors, err);

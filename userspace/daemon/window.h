@@ -46,6 +46,7 @@ struct window_resize {
 	struct qc_store *store;		/* of the top image, open for writing */
 	enum qc_format format;
 	u64 size;			/* of the image, in bytes */
+	u64 below;			/* bytes that its backing file shows, 0 without one */
 	const char *params;		/* of the table, with fd:N */
 };
 

@@ -6,7 +6,6 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <stdio.h>
-#include <sys/stat.h>
 #include <sys/sysmacros.h>
 #include <time.h>
 
@@ -22,19 +21,14 @@ static bool device_uses(const char *name, const struct qc_store *store)
 {
 	CLEANUP_TABLE struct qc_table table = { 0 };
 	CLEANUP_FREE char *params = NULL;
-	struct stat st;
 	u64 sectors;
 
 	if (qc_dm_table(name, &sectors, &params, NULL) < 0 ||
 	    qc_table_parse(params, name, &table, NULL) < 0)
 		return false;
-	for (size_t i = 0; i < table.count; i++) {
-		if (stat(table.layers[i].device, &st) < 0)
-			continue;
-		if (store->is_bdev ? S_ISBLK(st.st_mode) && st.st_rdev == store->dev :
-				     st.st_dev == store->dev && st.st_ino == store->ino)
+	for (size_t i = 0; i < table.count; i++)
+		if (qc_store_is_at(store, table.layers[i].device))
 			return true;
-	}
 	return false;
 }
 
@@ -80,6 +74,9 @@ static int claim_name(const char *name, struct qc_error *err)
 		return ret;
 	if (device.ours && !device.live)
 		return qc_dm_remove(name, err);
+	/* One that was killed just before its end may have left the device without a node. */
+	if (device.ours)
+		qc_dm_fix_node(name, NULL);
 	return qc_fail(err, EEXIST, name, device.ours ?
 		       "detach it first, or choose another with --name" :
 		       "choose another with --name",
@@ -367,6 +364,24 @@ int qc_detach_check(const char *name, const dev_t *going, size_t count, struct q
 	return in_use(name, &device, going, count, err);
 }
 
+/*
+ * Wait until nobody has a suspended device open: who has would write to it once it goes on, which
+ * is not to be when it cannot be removed then.  Where udev runs that can be udev.
+ */
+static int wait_closed(const char *name, struct qc_dm_device *device, struct qc_error *err)
+{
+	const struct timespec pause = { .tv_nsec = 200000000 };
+	int ret;
+
+	for (int i = 0; device->open_count > 0 && i < CHECK_TRIES; i++) {
+		nanosleep(&pause, NULL);
+		ret = qc_dm_query(name, device, err);
+		if (ret < 0)
+			return ret;
+	}
+	return device->open_count > 0 ? in_use(name, device, NULL, 0, err) : 0;
+}
+
 int qc_detach(const char *name, struct qc_error *err)
 {
 	struct qc_dm_device device;
@@ -392,8 +407,14 @@ int qc_detach(const char *name, struct qc_error *err)
 			       "was not attached by qchain");
 	if ((device.open_count > 0 && !qc_dm_udev_runs()) || has_lasting_user(&device, NULL, 0))
 		return in_use(name, &device, NULL, 0, err);
-	/* What could not be written on suspend is in memory, and nobody would be told of it. */
 	if (device.live && device.suspended) {
+		ret = wait_closed(name, &device, err);
+		if (ret < 0)
+			return ret;
+		/*
+		 * What could not be written on suspend is in memory, and nobody would be told of
+		 * it.
+		 */
 		qc_dm_clear(name, NULL);
 		resumed = !qc_dm_resume(name, NULL);
 	}

@@ -63,8 +63,10 @@ int qc_attach_prepare(const char *image, const struct qc_attach_options *options
 /*
  * qc_detach - remove a qchain device.
  * When this returns 0 the module has written everything back and let go of the images; locks
- * are gone.  -ENODEV: no such device or not a qchain device; -EBUSY: in use, nothing
- * was done; -EIO: removed, but the module could not write everything back.
+ * are gone.  A suspended device that nobody has open is resumed first, with the table that it has;
+ * one that was loaded besides is dropped.  -ENODEV: no such device or not a qchain device; -EBUSY:
+ * in use, and as it was but for that table, which may be gone; -EIO: removed, but the module could
+ * not write everything back.
  */
 int qc_detach(const char *name, struct qc_error *err);
 
@@ -72,6 +74,7 @@ int qc_detach(const char *name, struct qc_error *err);
  * qc_detach_check - would qc_detach() find the device in use?  Changes nothing.
  * @going: numbers of devices that are removed before this one.  What they have open does not count,
  * nor does what this process has open, which it would close.
+ * Where udev runs, which opens devices for a moment, it waits for five seconds at most.
  * Returns 0, also when there is no such device of ours, or -EBUSY.  Somebody can still come after
  * this; and who has the device open beside one in @going or this process is found among the
  * processes in sight, mounts and devices only.
@@ -84,7 +87,7 @@ int qc_detach_check(const char *name, const dev_t *going, size_t count, struct q
  */
 int qc_check_writable(const struct qc_chain *chain, struct qc_error *err);
 
-/* Name of the qchain device that has the image in @store as a layer, or NULL.  Free it. */
+/* Name of a qchain device that has the image in @store as a layer, or NULL.  Free it. */
 char *qc_find_user(const struct qc_store *store);
 
 #endif /* QCHAIN_ATTACH_H */

@@ -88,7 +88,7 @@ static bool dev_lies_on(dev_t dev, dev_t below, unsigned int depth)
 	       slaves_lie_on(sysfs, below, depth - 1) || loop_lies_on(sysfs, below, depth - 1);
 }
 
-bool qc_store_lies_on(const struct qc_store *store, dev_t below)
+bool qc_dev_lies_on(dev_t dev, dev_t below)
 {
-	return dev_lies_on(store->dev, below, DEPTH_MAX);
+	return dev_lies_on(dev, below, DEPTH_MAX);
 }

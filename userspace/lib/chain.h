@@ -41,12 +41,15 @@ enum qc_format qc_format_parse(const char *name);
 
 /*
  * qc_chain_open - open an image and everything below it.
+ * @flags: of enum qc_chain_flags.
  * @format: of the top image.  With QC_FORMAT_UNKNOWN it must be qcow2 by its magic: a guest
  *	can write a magic into a raw disk, but nobody attaches a raw disk without saying so.
  * Formats of backing files are never guessed: an overlay that does not give one is refused.
  * Refused with what to do instead: json: and protocol names, formats other than qcow2 and
  * raw, a chain that comes back to itself.
  * A chain needs one descriptor per layer: see qc_raise_nofile().
+ * Returns 0, -EINVAL (not such an image; no format of a backing file), -ENOTSUP (a name, format or
+ * feature), -ELOOP, -EMFILE, -EBUSY (QC_CHAIN_LOCK), or what opening and reading gave.
  */
 int qc_chain_open(const char *path, enum qc_format format, unsigned int flags,
 		  struct qc_chain **chain, struct qc_error *err);
@@ -68,7 +71,7 @@ int qc_chain_resolve_name(const char *overlay, const char *backing, char **path,
 
 /*
  * qc_chain_backing - where the backing file of an image is, and in which format.
- * @overlay: the name under which the image was opened; @header: of it.
+ * @overlay: the name under which the image was opened; @header: of it, NULL: it is raw.
  * Returns 1 with *@path, a new string, and *@format; 0 when the image has no backing file; an
  * error when it does not say which format, or names what qc_chain_open() refuses.
  */

@@ -585,3 +585,14 @@ int qc_check(struct qc_store *store, struct qc_header *h, const struct qc_check_
 	result->fragmented = c.walk.fragmented;
 	return 0;
 }
+
+int qc_check_sound(struct qc_store *store, struct qc_header *h, struct qc_error *err)
+{
+	const struct qc_check_options options = { 0 };
+	struct qc_check_result result;
+	int ret = qc_check(store, h, &options, &result, err);
+
+	if (ret || !result.corruptions)
+		return ret;
+	return qc_fail(err, EUCLEAN, store->path, "see: qchain check", "its tables are damaged");
+}

@@ -61,4 +61,7 @@ int qc_check(struct qc_store *store, struct qc_header *header,
 	     const struct qc_check_options *options, struct qc_check_result *result,
 	     struct qc_error *err);
 
+/* Check, before an image is edited: 0, -EUCLEAN for one that is damaged, or as qc_check(). */
+int qc_check_sound(struct qc_store *store, struct qc_header *header, struct qc_error *err);
+
 #endif /* QCHAIN_CHECK_H */

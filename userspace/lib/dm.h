@@ -41,6 +41,7 @@ int qc_dm_serialise(int *fd, struct qc_error *err);
  */
 int qc_dm_serialise_clients(int *fd, struct qc_error *err);
 
+/* What there is of that name; when there is nothing @device is all zeroes, which is no error. */
 int qc_dm_query(const char *name, struct qc_dm_device *device, struct qc_error *err);
 
 /*
@@ -96,7 +97,10 @@ int qc_dm_fix_node(const char *name, struct qc_error *err);
 /* Path of the device's node, a new string; NULL without memory. */
 char *qc_dm_node(const char *name);
 
-/* Table or status line of the device's only target, without start, length and type. */
+/*
+ * Table or status line of the device's only target, without start, length and type, as a new
+ * string, and its length.  -ENODEV when there is no such device, or none with a table in use.
+ */
 int qc_dm_table(const char *name, u64 *sectors, char **params, struct qc_error *err);
 int qc_dm_status(const char *name, u64 *sectors, char **params, struct qc_error *err);
 

@@ -135,10 +135,11 @@ bool qc_header_magic(const void *buf);
 int qc_header_parse(const void *buf, size_t len, const char *name, struct qc_header **header,
 		    struct qc_error *err);
 
-/* Read and parse the header of the image in @store. */
+/* Read and parse the header of the image in @store.  Errors of qc_header_parse() and of reading. */
 int qc_header_read(const struct qc_store *store, struct qc_header **header,
 		   struct qc_error *err);
 
+/* NULL is fine. */
 void qc_header_free(struct qc_header *header);
 void qc_cleanup_header(struct qc_header **header);
 #define CLEANUP_HEADER __attribute__((cleanup(qc_cleanup_header)))

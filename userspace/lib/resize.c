@@ -1,9 +1,15 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
-/* Larger images: a longer L1 table where it is needed, and the header. */
+/* Larger images: a longer L1 table, and zero clusters, where they are needed; then the header. */
 #include <errno.h>
 
+#include "check.h"
 #include "resize.h"
 #include "space.h"
+#include "zero-new.h"
+
+struct run {
+	u64 first, count;		/* clusters */
+};
 
 struct growing {
 	struct qc_store *store;
@@ -13,12 +19,14 @@ struct growing {
 };
 
 /* Set, or lower by one, the refcounts of clusters; on stable storage when this returns 0. */
-static int count_clusters(struct growing *g, u64 first, u64 count, bool set)
+static int count_clusters(struct growing *g, const struct run *run, bool set)
 {
 	u64 refcount;
 	int ret = 0;
 
-	for (u64 cluster = first; cluster < first + count && !ret; cluster++) {
+	if (!run->count)
+		return 0;
+	for (u64 cluster = run->first; cluster < run->first + run->count && !ret; cluster++) {
 		ret = qc_space_get(&g->space, cluster, &refcount);
 		if (!ret)
 			ret = qc_space_set(&g->space, cluster, set ? 1 :
@@ -50,38 +58,54 @@ static int write_l1(struct growing *g, u64 first, u64 entries)
 	return ret ? ret : qc_store_flush(g->store, g->err);
 }
 
-/* A place for @entries of the L1 table; the header in memory gets it. */
-static int lengthen_l1(struct growing *g, u64 entries, u64 *old_first, u64 *old_count)
+/*
+ * A longer L1 table; the header in memory gets it.  The clusters of the old one stay as they are:
+ * somebody may read the image by the header that he has read.  @new: those of the new one, if it
+ * had to be moved.
+ */
+static int lengthen_l1(struct growing *g, u64 entries, struct run *old, struct run *new)
 {
-	u32 cluster = qc_cluster_size(g->header);
-	u64 have = qc_div_round_up(g->header->l1_size * sizeof(u64), cluster);
+	struct qc_header *h = g->header;
+	u32 cluster = qc_cluster_size(h);
+	u64 have = qc_div_round_up(h->l1_size * sizeof(u64), cluster);
 	u64 need = qc_div_round_up(entries * sizeof(u64), cluster);
-	u64 first = g->header->l1_offset / cluster;
-	int ret;
+	u64 first = h->l1_offset / cluster;
+	int ret = 0;
 
-	*old_count = 0;
 	if (need > have) {
-		*old_first = first;
-		*old_count = have;
+		*old = (struct run){ first, have };
 		ret = qc_space_find(&g->space, need, &first);
 		if (!ret && !first)
 			ret = no_room(g);
-		if (!ret)
-			ret = count_clusters(g, first, need, true);
 		if (ret < 0)
 			return ret;
+		*new = (struct run){ first, need };
+		ret = count_clusters(g, new, true);
 	}
-	ret = write_l1(g, first, entries);
-	g->header->l1_offset = first * cluster;
-	g->header->l1_size = entries;
+	if (!ret)
+		ret = write_l1(g, first, entries);
+	h->l1_offset = first * cluster;
+	h->l1_size = entries;
 	return ret;
 }
 
-static int grow(struct growing *g, u64 size)
+/* The new L1 table, to which no header refers, as something has failed before that. */
+static void give_back(struct growing *g, const struct run *new)
+{
+	struct qc_error *err = g->space.err;
+
+	g->space.err = NULL;
+	count_clusters(g, new, false);
+	g->space.err = err;
+}
+
+static int grow(struct growing *g, u64 size, u64 below)
 {
 	struct qc_header *h = g->header;
 	u64 entries = qc_div_round_up(size, (u64)qc_l2_entries(h) * qc_cluster_size(h));
-	u64 old_first = 0, old_count = 0;
+	struct run old = { 0 }, new = { 0 }, table;
+	bool hide = below > h->size;
+	u64 shared = 0;
 	int ret = 0;
 
 	if (entries * sizeof(u64) > QC_MAX_L1_BYTES)
@@ -92,19 +116,27 @@ static int grow(struct growing *g, u64 size)
 			       "qemu-img amend -o compat=1.1 makes it version 3",
 			       "an image of version 2 with snapshots cannot be grown");
 	ret = qc_space_open(&g->space, g->store, h, g->err);
+	if (!ret && hide)
+		ret = qc_check_sound(g->store, h, g->err);
 	if (!ret)
 		ret = qc_header_begin_change(h, QC_AUTOCLEAR_BITMAPS, g->store, g->err);
 	if (!ret && entries > h->l1_size)
-		ret = lengthen_l1(g, entries, &old_first, &old_count);
+		ret = lengthen_l1(g, entries, &old, &new);
+	if (!ret && hide)
+		ret = qc_zero_new(&g->space, below < size ? below : size, &shared, g->err);
+	if (ret < 0) {
+		give_back(g, &new);
+		return ret;
+	}
+	table = (struct run){ shared >> h->cluster_bits, !!shared };
 	h->size = size;
+	ret = qc_header_write(h, g->store, g->err);
 	if (!ret)
-		ret = qc_header_write(h, g->store, g->err);
-	if (!ret && old_count)
-		ret = count_clusters(g, old_first, old_count, false);
-	return ret;
+		ret = count_clusters(g, &old, false);
+	return ret ? ret : count_clusters(g, &table, false);
 }
 
-int qc_grow(struct qc_store *store, u64 size, struct qc_error *err)
+int qc_grow(struct qc_store *store, u64 size, u64 below, struct qc_error *err)
 {
 	CLEANUP_HEADER struct qc_header *header = NULL;
 	struct growing g = { .store = store, .err = err };
@@ -117,12 +149,12 @@ int qc_grow(struct qc_store *store, u64 size, struct qc_error *err)
 	if (ret < 0)
 		return ret;
 	g.header = header;
-	ret = grow(&g, size);
+	ret = grow(&g, size, below);
 	qc_space_close(&g.space);
 	return ret;
 }
 
-int qc_resize_layer(struct qc_store *store, enum qc_format format, u64 size,
+int qc_resize_layer(struct qc_store *store, enum qc_format format, u64 size, u64 below,
 		    struct qc_error *err)
 {
 	u64 now;
@@ -130,7 +162,7 @@ int qc_resize_layer(struct qc_store *store, enum qc_format format, u64 size,
 
 	if (format == QC_FORMAT_QCOW2) {
 		ret = qc_shrink(store, size, err);
-		return ret ? ret : qc_grow(store, size, err);
+		return ret ? ret : qc_grow(store, size, below, err);
 	}
 	ret = qc_store_size(store, &now, err);
 	if (ret || size == now)

@@ -8,15 +8,17 @@
 #include "chain.h"
 
 /*
- * qc_grow - make a qcow2 image larger; what is new reads as zeroes, or as what it is backed by.
+ * qc_grow - make a qcow2 image larger; what is new reads as zeroes.
  * @size: in bytes, rounded up to a sector; one that is not larger than now is no error.
+ * @below: bytes that its backing file shows, 0 without one; where that is more than the image had
+ *	it is hidden, on the terms of qc_zero_new()
  * The caller has the image locked for writing, and no kernel has metadata of it in memory that
  * it could write.  A crash at any point leaves the old or the new size, and may leave leaked
  * clusters.  Persistent bitmaps become out of date.
  * Returns 0, -ENOTSUP (version 2 with snapshots), -EFBIG (too large for the cluster size), -ENOSPC
  * (no room for a longer L1 table in what the refcounts cover), ...
  */
-int qc_grow(struct qc_store *store, u64 size, struct qc_error *err);
+int qc_grow(struct qc_store *store, u64 size, u64 below, struct qc_error *err);
 
 /*
  * qc_shrink - make a qcow2 image smaller.  What it had behind the new end is given up, and reads as
@@ -35,8 +37,12 @@ int qc_shrink(struct qc_store *store, u64 size, struct qc_error *err);
  */
 int qc_cut_behind_end(struct qc_store *store, struct qc_header *header, struct qc_error *err);
 
-/* One or the other, for an image of either format. */
-int qc_resize_layer(struct qc_store *store, enum qc_format format, u64 size,
+/*
+ * qc_resize_layer - one or the other, for an image of either format; the size of a raw one is that
+ * of its file.  Errors as above; -ENOSPC for a device that is too small.
+ * @below: as for qc_grow()
+ */
+int qc_resize_layer(struct qc_store *store, enum qc_format format, u64 size, u64 below,
 		    struct qc_error *err);
 
 #endif /* QCHAIN_RESIZE_H */

@@ -117,24 +117,6 @@ static int drop_table(struct shrinking *s, u64 index)
 
 /* --- where the new end lies ------------------------------------------------------------------- */
 
-/* A cluster of which nobody has heard yet, but its refcount. */
-static int take(struct shrinking *s, u64 *offset)
-{
-	u64 cluster;
-	int ret = qc_space_find(&s->space, 1, &cluster);
-
-	if (!ret && !cluster)
-		ret = qc_fail(s->err, ENOSPC, s->store->path,
-			      "shrink it with qemu-img resize, detached",
-			      "there is no free cluster for a copy of one that a snapshot has, too");
-	if (!ret)
-		ret = qc_space_set(&s->space, cluster, 1);
-	if (!ret)
-		ret = qc_space_flush(&s->space);
-	*offset = cluster << s->header->cluster_bits;
-	return ret;
-}
-
 /* In place, or in a new one if others refer to it, too.  Changes @entry. */
 static int write_cluster(struct shrinking *s, u64 *entry, const void *data)
 {
@@ -145,7 +127,9 @@ static int write_cluster(struct shrinking *s, u64 *entry, const void *data)
 	if (!ret && refcount != 1) {
 		ret = drop_cluster(s, offset);
 		if (!ret)
-			ret = take(s, &offset);
+			ret = qc_space_take(&s->space, &offset);
+		if (!ret)
+			ret = qc_space_flush(&s->space);
 		*entry = offset | QC_COPIED;
 	}
 	return ret ? ret : qc_store_write(s->store, offset, data, size, s->err);
@@ -296,16 +280,6 @@ static int give_back(struct shrinking *s)
 	return ret ? ret : cut_file(s);
 }
 
-/* What damaged tables refer to may be in use elsewhere, and must not be given back. */
-static int check_sound(struct shrinking *s)
-{
-	const struct qc_check_options options = { 0 };
-	struct qc_check_result result;
-	int ret = qc_check(s->store, s->header, &options, &result, s->err);
-
-	return !ret && result.corruptions ? fail_damaged(s) : ret;
-}
-
 static int shrink(struct shrinking *s, u64 size)
 {
 	struct qc_header *h = s->header;
@@ -320,8 +294,9 @@ static int shrink(struct shrinking *s, u64 size)
 	if (!s->l2 || !s->cluster)
 		return qc_fail_nomem(s->err, s->store->path);
 	ret = qc_space_open(&s->space, s->store, h, s->err);
+	/* What damaged tables refer to may be in use elsewhere, and must not be given back. */
 	if (!ret)
-		ret = check_sound(s);
+		ret = qc_check_sound(s->store, h, s->err);
 	if (!ret)
 		ret = qc_store_size(s->store, &s->file_end, s->err);
 	if (!ret)

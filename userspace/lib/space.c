@@ -95,10 +95,12 @@ int qc_space_set(struct qc_space *s, u64 cluster, u64 refcount)
 		return ret;
 	qc_refcount_set(s->block, s->header->refcount_order, cluster % entries, refcount);
 	s->dirty = true;
+	if (!refcount && cluster < s->next)
+		s->next = cluster;
 	return 0;
 }
 
-int qc_space_find(struct qc_space *s, u64 count, u64 *first)
+static int find(struct qc_space *s, u64 from, u64 count, u64 *first)
 {
 	u32 entries = qc_refblock_entries(s->header);
 	u64 run = 0, room, refcount;
@@ -109,7 +111,7 @@ int qc_space_find(struct qc_space *s, u64 count, u64 *first)
 	if (ret < 0)
 		return ret;
 	room = s->store->is_bdev ? room / qc_cluster_size(s->header) : UINT64_MAX;
-	for (u64 cluster = 0; cluster < s->reftable_entries * entries; cluster++) {
+	for (u64 cluster = from; cluster < s->reftable_entries * entries; cluster++) {
 		ret = qc_space_get(s, cluster, &refcount);
 		if (ret < 0)
 			return ret;
@@ -122,6 +124,27 @@ int qc_space_find(struct qc_space *s, u64 count, u64 *first)
 		}
 	}
 	return 0;
+}
+
+int qc_space_find(struct qc_space *s, u64 count, u64 *first)
+{
+	return find(s, 0, count, first);
+}
+
+int qc_space_take(struct qc_space *s, u64 *offset)
+{
+	u64 cluster;
+	int ret = find(s, s->next, 1, &cluster);
+
+	if (!ret && !cluster)
+		ret = qc_fail(s->err, ENOSPC, s->store->path, "use qemu-img resize, detached",
+			      "there is no free cluster in what its refcounts cover");
+	if (!ret)
+		ret = qc_space_set(s, cluster, 1);
+	if (!ret)
+		s->next = cluster + 1;
+	*offset = cluster << s->header->cluster_bits;
+	return ret;
 }
 
 int qc_space_end(struct qc_space *s, u64 *end)

@@ -20,6 +20,7 @@ struct qc_space {
 	u64 index;			/* this entry of the table, at ... */
 	u64 offset;			/* this place; 0: there is none, all of it is free */
 	bool loaded, dirty;
+	u64 next;			/* no cluster before this one is free */
 	struct qc_error *err;
 };
 
@@ -32,7 +33,6 @@ int qc_space_open(struct qc_space *space, struct qc_store *store, const struct q
 
 /* What has not been flushed is forgotten.  Fine for one that is all zeroes. */
 void qc_space_close(struct qc_space *space);
-#define CLEANUP_SPACE __attribute__((cleanup(qc_space_close)))
 
 int qc_space_get(struct qc_space *space, u64 cluster, u64 *refcount);
 
@@ -44,6 +44,12 @@ int qc_space_set(struct qc_space *space, u64 cluster, u64 refcount);
  * has room for; 0 in *@first: there are none.
  */
 int qc_space_find(struct qc_space *space, u64 count, u64 *first);
+
+/*
+ * Take one free cluster: its refcount is set to one.  Many of them cost one search together.
+ * -ENOSPC: the refcounts that there are cover none.
+ */
+int qc_space_take(struct qc_space *space, u64 *offset);
 
 /* The first cluster behind all that are in use. */
 int qc_space_end(struct qc_space *space, u64 *end);

@@ -48,7 +48,7 @@ void qc_store_refresh(const struct qc_store *store)
 }
 
 /* Read @st into the store; refuses what is neither a file nor a block device. */
-static int identify(struct qc_store *store, struct qc_error *err)
+static int identify(struct qc_store *store, unsigned int flags, struct qc_error *err)
 {
 	struct stat st;
 
@@ -62,7 +62,8 @@ static int identify(struct qc_store *store, struct qc_error *err)
 	if (S_ISBLK(st.st_mode)) {
 		store->is_bdev = true;
 		store->dev = st.st_rdev;
-		qc_store_refresh(store);
+		if (!(flags & QC_OPEN_CACHED))
+			qc_store_refresh(store);
 		return 0;
 	}
 	return qc_fail(err, EINVAL, store->path, "name an image file or a block device",
@@ -101,7 +102,7 @@ int qc_store_open(const char *path, unsigned int flags, struct qc_store **out,
 	store->fd = open(path, oflags, 0644);
 	if (store->fd < 0)
 		return open_error(err, errno, path, flags);
-	ret = identify(store, err);
+	ret = identify(store, flags, err);
 	if (ret < 0)
 		return ret;
 	if (fcntl(store->fd, F_SETFL, oflags & ~O_NONBLOCK) < 0)
@@ -124,6 +125,16 @@ void qc_store_close(struct qc_store *store)
 void qc_cleanup_store(struct qc_store **store)
 {
 	qc_store_close(*store);
+}
+
+bool qc_store_is_at(const struct qc_store *store, const char *path)
+{
+	struct stat st;
+
+	if (stat(path, &st) < 0)
+		return false;
+	return store->is_bdev ? S_ISBLK(st.st_mode) && st.st_rdev == store->dev :
+				st.st_dev == store->dev && st.st_ino == store->ino;
 }
 
 bool qc_store_same(const struct qc_store *a, const struct qc_store *b)

@@ -20,6 +20,7 @@ enum qc_open_flags {
 	QC_OPEN_WRITE = 1 << 0,		/* for reading and writing, else reading only */
 	QC_OPEN_CREATE = 1 << 1,	/* make a regular file, -EEXIST when it is there */
 	QC_OPEN_EXCL = 1 << 2,		/* a block device nobody has mounted or claimed */
+	QC_OPEN_CACHED = 1 << 3,	/* leave what the page cache holds as it is */
 };
 
 struct qc_store {
@@ -33,8 +34,8 @@ struct qc_store {
 
 /*
  * qc_store_open - open a regular file or a block device.
- * What the page cache holds of a block device is dropped first, as a mapped
- * image's bytes go past it.  Errors: -ENOENT, -EACCES, -EEXIST, -EBUSY,
+ * What the page cache holds of a block device is dropped first, as a mapped image's bytes go past
+ * it; what somebody has written to it is waited for.  Errors: -ENOENT, -EACCES, -EEXIST, -EBUSY,
  * -EINVAL (neither a regular file nor a block device), ...
  */
 int qc_store_open(const char *path, unsigned int flags, struct qc_store **store,
@@ -55,12 +56,15 @@ void qc_cleanup_store(struct qc_store **store);
 /* True when both are the same file or device, under whatever name. */
 bool qc_store_same(const struct qc_store *a, const struct qc_store *b);
 
+/* Is it what is at @path now?  A link is followed. */
+bool qc_store_is_at(const struct qc_store *store, const char *path);
+
 /*
- * Is the store the block device @below, or does it lie on it?  Seen through device-mapper, md,
- * partitions, loop devices, and file systems that name their device as that of their files, which
- * btrfs does not.
+ * Is a block device, or that of a file system, the block device @below, or does it lie on it?  Seen
+ * through device-mapper, md, partitions, loop devices, and file systems that name their device as
+ * that of their files, which btrfs does not.
  */
-bool qc_store_lies_on(const struct qc_store *store, dev_t below);
+bool qc_dev_lies_on(dev_t dev, dev_t below);
 
 /* The size of the file or device now. */
 int qc_store_size(const struct qc_store *store, u64 *size, struct qc_error *err);

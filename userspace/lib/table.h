@@ -85,6 +85,7 @@ struct qc_status {
 	struct qc_job_status job[QC_MAX_JOBS];
 };
 
+/* Take a status line apart, as the kernel prints it for @name.  -EINVAL when malformed. */
 int qc_status_parse(const char *params, const char *name, struct qc_status *status,
 		    struct qc_error *err);
 
