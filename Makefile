@@ -12,7 +12,7 @@ help_text := \
 'make check            build and run all tests' '' \
 'make demo             the main job on a real chain, in the test VM' '' \
 'make crash            crash an image at many points of recorded workloads (SHORT=1, CRASH=)' '' \
-'make fuzz-user        libFuzzer on the library (RUNS=1000000 for each target)' '' \
+'make fuzz-user        libFuzzer on the library and the protocol (RUNS=1000000 for each target)' '' \
 'make fuzz-kernel      attach damaged images on the debug kernel (FIRST=1 COUNT=5000)' '' \
 'make bench            measure against the alternatives, in the test VM (BENCH=--full)' '' \
 'make checkpatch       the kernel'"'"'s checkpatch.pl --strict over all C source' '' \

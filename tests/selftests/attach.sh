@@ -55,11 +55,6 @@ new_chain() {
 	qemu-img create -q -f qcow2 -b base.qcow2 -F qcow2 top.qcow2
 }
 
-pattern_is() {
-	qemu-io -f raw -r -c "read -P $2 $3 $4" "$1" | grep -v "Pattern verification failed" |
-		grep -q "^read $4/$4"
-}
-
 # --- the plain way ---------------------------------------------------------------------------
 
 new_chain
@@ -284,6 +279,12 @@ check "detach removes it" qchain detach stale
 qchain attach top.qcow2 --name stale > /dev/null
 rm /dev/mapper/stale
 check "detach does without the node, if that was never made" qchain detach stale
+qchain attach top.qcow2 --name stale > /dev/null
+rm /dev/mapper/stale
+check "attach says that the device is there" refused 1 stale "attached already" -- \
+	qchain attach top.qcow2 --name stale
+check "and makes the node that was not made" test -b /dev/mapper/stale
+check "it is detached" qchain detach stale
 check "nothing is left" nothing_left top.qcow2
 
 # --- killed at any moment --------------------------------------------------------------------

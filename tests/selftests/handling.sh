@@ -9,15 +9,17 @@
 . "$(dirname "$0")/lib.sh"
 . "$(dirname "$0")/chain.sh"
 
-# overlays N DIRECTORY BASE: a pile of them: $pile has their paths with commas.
+# overlays N DIRECTORY BASE: a pile of them, the last one by name on top: $pile has their paths with
+# commas.
 overlays() {
-	local n below=$3
+	local n image below=$3
 
 	pile=
 	for ((n = 1; n <= $1; n++)); do
-		qemu-img create -q -f qcow2 -b "$below" -F qcow2 "$2/overlay$n"
-		below=$2/overlay$n
-		pile+=${pile:+,}$below
+		image=$2/overlay$(printf %02d "$n")
+		qemu-img create -q -f qcow2 -b "$below" -F qcow2 "$image"
+		below=$image
+		pile+=${pile:+,}$image
 	done
 }
 

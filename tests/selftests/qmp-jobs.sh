@@ -116,6 +116,14 @@ steered() {
 	execute block-job-cancel '{"device": "j"}' | is '. == {}'
 	wait_for 10 status_is j null
 	story j "created running ready BLOCK_JOB_READY ${completed#created running }"
+	: > "$scratch/events"
+	execute block-commit '{"device": "virtio0", "job-id": "j"}' | is '. == {}'
+	wait_for 60 status_is j ready
+	execute job-pause '{"id": "j"}' | is '. == {}'
+	wait_for 10 status_is j standby
+	execute job-cancel '{"id": "j"}' | is '. == {}'
+	wait_for 10 status_is j null
+	story j "created running ready BLOCK_JOB_READY standby ready aborting BLOCK_JOB_CANCELLED concluded null"
 	# What is stopped does not go on because a job ends.
 	: > "$scratch/events"
 	execute block-commit '{"device": "virtio0", "job-id": "j", "speed": 1}' | is '. == {}'
@@ -138,8 +146,13 @@ written_kib() {
 	awk '{ print int($7 / 2) }' "/sys/dev/block/$number/stat"
 }
 
-# It may copy 2 MiB a second, of 16 MiB that are written again and again: were it to copy what has
-# changed since, it would never be ready.
+# written_since BEFORE KIB
+written_since() {
+	[ $(($(written_kib) - $1)) -ge "$2" ]
+}
+
+# It copies slowly until the 16 MiB have been written three times: were it to copy what has changed
+# since, it would never be ready.
 caught_up() {
 	local before copied
 
@@ -152,7 +165,9 @@ caught_up() {
 	head -c 16M /dev/urandom | dd of=/dev/mapper/virtio0 bs=1M oflag=direct status=none
 	start_load virtio0 16M
 	before=$(written_kib)
-	execute block-commit '{"device": "virtio0", "speed": 2097152}' | is '. == {}'
+	execute block-commit '{"device": "virtio0", "speed": 65536}' | is '. == {}'
+	wait_for 300 written_since "$before" $((48 << 10))
+	execute block-job-set-speed '{"device": "virtio0", "speed": 2097152}' | is '. == {}'
 	wait_for 120 status_is virtio0 ready
 	copied=$(data_of BLOCK_JOB_READY | gojq .offset)
 	echo "# $(($(written_kib) - before)) KiB written while $((copied >> 10)) were copied"
@@ -227,26 +242,24 @@ forgotten() {
 
 # --- a base that is too short ---------------------------------------------------------------------
 
-# It is made larger only where what is below it does not show in what is new.
+# It is made larger, and what is below it does not show in what is new.
 short_base() {
+	local n
+
 	fresh_dir ext4
 	cd "$dir"
 	qemu-img create -q -f qcow2 c.qcow2 16M
 	qemu-io -c "write -P 1 0 16M" c.qcow2 > /dev/null
 	qemu-img create -q -f qcow2 -b c.qcow2 -F qcow2 b.qcow2 8M
+	qemu-io -c "write -P 2 1M 1M" b.qcow2 > /dev/null
 	qemu-img create -q -f qcow2 -b b.qcow2 -F qcow2 a.qcow2 16M
+	qemu-io -c "write -P 3 2M 1M" a.qcow2 > /dev/null
 	flatten a.qcow2 "$scratch/content"
 	start_with_a
-	says_part "and would show in what is new" block-commit '{"device": "virtio0", "base": "b.qcow2"}'
-	no_jobs
-	cmp /dev/mapper/virtio0 "$scratch/content"
-	quit_daemon
-
-	# As QEMU does it: with zeroes in what is new.
-	qemu-img resize -q b.qcow2 16M
-	start_with_a
 	watch_events
+	cmp /dev/mapper/virtio0 "$scratch/content"	# now the kernel knows all tables
 	execute block-commit '{"device": "virtio0", "base": "b.qcow2"}' | is '. == {}'
+	cmp /dev/mapper/virtio0 "$scratch/content"
 	wait_for 60 status_is virtio0 ready
 	execute block-job-complete '{"device": "virtio0"}' | is '. == {}'
 	wait_for 60 status_is virtio0 null
@@ -255,6 +268,24 @@ short_base() {
 	quit_daemon
 	for n in a b c; do clean $n.qcow2; done
 	content b.qcow2 "$scratch/content"
+}
+
+# What cannot be made larger stays as it is: it has no cluster for its own end.
+short_base_refused() {
+	fresh_dir ext4
+	cd "$dir"
+	qemu-img create -q -f qcow2 c.qcow2 16M
+	qemu-io -c "write -P 1 0 16M" c.qcow2 > /dev/null
+	qemu-img create -q -f qcow2 -b c.qcow2 -F qcow2 b.qcow2 $((8 * MIB + 512))
+	qemu-img create -q -f qcow2 -b b.qcow2 -F qcow2 a.qcow2 16M
+	flatten a.qcow2 "$scratch/content"
+	start_with_a
+	says_part "a cluster that it does not have" block-commit '{"device": "virtio0", "base": "b.qcow2"}'
+	no_jobs
+	cmp /dev/mapper/virtio0 "$scratch/content"
+	quit_daemon
+	for n in a b c; do clean $n.qcow2; done
+	content a.qcow2 "$scratch/content"
 }
 
 # --- errors below ---------------------------------------------------------------------------------
@@ -640,7 +671,7 @@ ready_or_none() {
 }
 
 echo "# seed $seed"
-plan 20
+plan 21
 modprobe dm-flakey || skip_all "there is no dm-flakey"
 place tmpfs
 place ext4
@@ -652,6 +683,7 @@ try_daemon "pause, speed, finalize, dismiss, cancel" steered
 try_daemon "an active commit while more is written than it copies" caught_up
 try_daemon "an end that cannot be written" unwritten
 try_daemon "a base that is too short" short_base
+try_daemon "a base that cannot be made longer" short_base_refused
 try_daemon "errors below" bad_base
 try_daemon "commit by the monitor for people" people
 try_daemon "quit while a device is in use harms nothing" refused_quit

@@ -139,6 +139,28 @@ mounted() {
 }
 try "a mounted file system" mounted
 
+# The image below is longer, and does not show in what is new.
+over_longer() {
+	qemu-img create -q -f qcow2 below.qcow2 16M
+	qemu-io -c "write -P 1 0 16M" below.qcow2 > /dev/null
+	qemu-img create -q -f qcow2 -b below.qcow2 -F qcow2 h.qcow2
+	execute blockdev-add '{"driver": "qcow2", "node-name": "node-h", "file": {"driver": "file",
+		"filename": "h.qcow2"}}' | is '. == {}'
+	execute block-export-add '{"type": "dm", "id": "h", "name": "h", "node-name": "node-h",
+		"writable": true}' | is '. == {}'
+	qemu-io -f raw -c "write -P 2 7M 2M" /dev/mapper/h > /dev/null
+	resize h 8 | is '. == {}'
+	resize h 12 | is '. == {}'
+	resize h 24 | is '. == {}'
+	new_room h 8 24
+	qemu-io -r -f raw -c "read -P 1 0 7M" -c "read -P 2 7M 1M" /dev/mapper/h | fails grep -i fail
+	execute block-export-del '{"id": "h"}' | is '. == {}'
+	execute blockdev-del '{"node-name": "node-h"}' | is '. == {}'
+	clean h.qcow2
+	qemu-io -r -c "read -P 1 0 7M" h.qcow2 | fails grep -i fail
+}
+try "an image over a longer one" over_longer
+
 refusals() {
 	says "Device 'o' cannot have the size 0" block_resize '{"device": "o", "size": 0}'
 	says "The new size must be a multiple of 512" block_resize '{"device": "o", "size": 10737418241}'

@@ -442,7 +442,7 @@ for n in $(seq 1 "$rounds"); do
 	load_runs || { failed="round $n: fio has ended"; break; }
 done
 echo "# $done requests were answered"
-check "after each of $rounds kills the daemon finds everything again ($failed)" test -z "$failed"
+check "after each of $rounds kills the daemon finds everything again${failed:+: $failed}" test -z "$failed"
 [ -z "$failed" ] || tail -n 20 "$scratch/daemon.log" | sed 's/^/# /'
 check_load
 top=$(top_layer dk)
@@ -471,7 +471,10 @@ kept() {
 	wait_for 20 fails kill -0 "$daemon"
 	[ -b /dev/mapper/dk ]
 	fails qemu-io -f qcow2 -c "write 0 512" k0.qcow2
+	# As if it had been killed before it came to the node.
+	rm /dev/mapper/dk
 	start_daemon "${two_devices[@]}"
+	[ -b /dev/mapper/dk ]
 	agrees
 	execute quit > /dev/null
 	wait_for 20 fails kill -0 "$daemon"

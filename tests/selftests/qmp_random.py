@@ -502,6 +502,7 @@ class Schedule:
     def agree(self):
         """The daemon's chains, and what the kernel has."""
         for device in sorted(self.devices):
+            jobs = self.must("query-jobs")
             known = [os.path.realpath(path) for _, path in self.chain(device)]
             table = subprocess.run(["dmsetup", "table", device], stdout=subprocess.PIPE,
                                    check=True, text=True).stdout
@@ -509,8 +510,8 @@ class Schedule:
             info = self.info(device)
             if info != ("Suspended" if self.stopped else "Active"):
                 raise Failure("device %s is %s" % (device, info))
-            if self.stopped or self.must("query-jobs"):
-                continue  # it has its table with cont; or a job may end between the two
+            if self.stopped or jobs:
+                continue  # it has its table with cont; or a job may have ended between the two
             if known != live:
                 raise Failure("device %s has %s, not %s" % (device, live, known))
 
@@ -520,11 +521,11 @@ class Schedule:
                               text=True).stdout.strip()
 
     def end_jobs(self):
-        if self.hurt:
-            self.fault()
         self.args.kill = 0
         if self.stopped:
             self.cont()
+        if self.hurt:
+            self.fault()
         end = time.monotonic() + PATIENCE
         verbs = {"paused": "resume", "standby": "resume", "ready": "complete",
                  "pending": "finalize", "concluded": "dismiss"}

@@ -739,6 +739,9 @@ static void *work(void *arg)
 		uint64_t off = choose_off(w, len);
 		int flags = rnd_below(&w->rng, 3) ? 0 : RWF_NOWAIT;
 
+		/* Of each thread at least one, after all else. */
+		if (i == opt.ops - 1)
+			kind = OP_FSYNC;
 		if (opt.buffered)
 			flags = 0;
 		w->buf = w->mem + rnd_below(&w->rng, 8) * 512;

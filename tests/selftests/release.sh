@@ -196,12 +196,40 @@ with_a_job() {
 	judged
 }
 
+# What a stream has copied is taken away again: it has to begin anew.
+job_over_older_snapshot() {
+	fresh_dir tmpfs
+	TOP=$dir/top
+	qemu-img create -q -f qcow2 "$dir/base" 16M
+	qemu-io -f qcow2 -c "write -P 5 0 16M" "$dir/base" > /dev/null
+	qemu-img create -q -f qcow2 -b "$dir/base" -F qcow2 "$TOP"
+	qemu-img snapshot -c before "$TOP"
+	TABLE=$(table_of '' qcow2 "$TOP" qcow2 "$dir/base")
+	attach qctest "$TABLE"
+	message job_start job0 stream 0 - speed=2097152
+	wait_for 60 some_copied
+	let_go
+	qemu-img snapshot -a before "$TOP"
+	go_on
+	message job_speed job0 0
+	wait_for 60 job_ended
+	[ "$(status_field qctest 14)" = 0 ]
+	detach qctest
+	qemu-img rebase -u -b "" "$TOP"
+	qemu-img compare -q -f qcow2 "$TOP" "$dir/base"
+	clean "$TOP"
+}
+
+some_copied() {
+	[ "$(status_field qctest 12 | cut -d / -f 1)" -gt 4194304 ]
+}
+
 job_ended() {
 	[ "$(status_field qctest 11)" = ended ]
 }
 
 echo "# seed $seed"
-plan 13
+plan 14
 for name in tmpfs ext4 disk; do place $name; done
 
 try "what is refused" refusals
@@ -217,3 +245,4 @@ try "a layer below" edited_below
 try "tables that are loaded and not used" loaded_twice
 try "locks stay" locked
 try "a job goes on" with_a_job
+try "a job begins anew when what it copied is gone" job_over_older_snapshot
