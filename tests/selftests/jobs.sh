@@ -708,50 +708,49 @@ without_room() {
 
 echo "# seed $seed"
 modprobe dm-flakey || skip_all "there is no dm-flakey"
-plan 43
 bad_disk bad-base 32
 for name in ext4 xfs disk disk-2 disk-3; do place $name; done
 
 try "stream everything, tmpfs" streamed tmpfs 0 - --depth 3 --compression any
-try "stream everything, ext4" streamed ext4 0 - --depth 3 --raw-base
+variant "stream everything, ext4" streamed ext4 0 - --depth 3 --raw-base
 try "stream everything, a disk and XFS" streamed "xfs disk" 0 - --depth 2
-try "stream everything, a chain on disks" streamed "tmpfs disk-2" 0 - --depth 2 --cluster 4096
+variant "stream everything, a chain on disks" streamed "tmpfs disk-2" 0 - --depth 2 --cluster 4096
 try "stream everything, mixed clusters and sizes" \
 	streamed tmpfs 0 - --depth 6 --mixed-clusters --mixed-sizes
 try "stream everything, 512-byte clusters, version 2" \
 	streamed tmpfs 0 - --depth 3 --cluster 512 --version 2 --size 2097152 --mixed-sizes
-try "stream everything, 2 MiB clusters over others" \
+variant "stream everything, 2 MiB clusters over others" \
 	streamed tmpfs 0 - --depth 5 --cluster 2097152 --size 16777216 --mixed-clusters --mixed-sizes
 try "stream everything, a top layer with snapshots" streamed tmpfs 0 - --depth 3 --snapshots 2
 try "stream down to the base" streamed tmpfs 0 below --depth 4 --mixed-clusters --compression any
-try "stream down to the base, other sizes" streamed ext4 0 below --depth 4 --mixed-sizes
-try "stream down to the base, version 2" streamed tmpfs 0 below --depth 3 --version 2 --mixed-sizes
+variant "stream down to the base, other sizes" streamed ext4 0 below --depth 4 --mixed-sizes
+variant "stream down to the base, version 2" streamed tmpfs 0 below --depth 3 --version 2 --mixed-sizes
 try "zeroes behind the end of a streamed layer" zeroed_behind 1.1
-try "zeroes behind the end of a streamed layer, version 2" zeroed_behind 0.10
-try "stream down to the second layer" \
+variant "zeroes behind the end of a streamed layer, version 2" zeroed_behind 0.10
+variant "stream down to the second layer" \
 	streamed tmpfs 0 2 --depth 5 --mixed-clusters --mixed-sizes --raw-base
 try "stream into a backing layer" streamed tmpfs 1 - --depth 4 --mixed-clusters --compression any
-try "stream into a backing layer, down to the base" \
+variant "stream into a backing layer, down to the base" \
 	streamed "ext4 disk" 1 below --depth 5 --mixed-clusters --mixed-sizes
-try "stream into a backing layer, version 2" streamed xfs 2 4 --depth 6 --version 2 --mixed-sizes
+variant "stream into a backing layer, version 2" streamed xfs 2 4 --depth 6 --version 2 --mixed-sizes
 try "stream everything, a cluster for each message" \
 	streamed_by_clusters ext4 0 - --depth 3 --size 4194304 --compression any
-try "stream into a backing layer, a cluster for each message" \
+variant "stream into a backing layer, a cluster for each message" \
 	streamed_by_clusters tmpfs 1 3 --depth 4 --size 4194304 --mixed-clusters --mixed-sizes
 try "commit one layer" committed tmpfs 1 2 --depth 4 --compression any
-try "commit all but the top layer" committed ext4 1 below --depth 5 --mixed-clusters --mixed-sizes
+variant "commit all but the top layer" committed ext4 1 below --depth 5 --mixed-clusters --mixed-sizes
 try "commit into a raw base" committed xfs 1 below --depth 4 --raw-base --mixed-clusters
-try "commit, version 2" committed tmpfs 1 3 --depth 5 --version 2 --mixed-clusters
+variant "commit, version 2" committed tmpfs 1 3 --depth 5 --version 2 --mixed-clusters
 try "commit, 512-byte clusters" \
 	committed tmpfs 1 2 --depth 3 --cluster 512 --size 2097152 --mixed-clusters
-try "commit, on disks" committed "disk disk-2 tmpfs" 1 2 --depth 3 --mixed-clusters
+variant "commit, on disks" committed "disk disk-2 tmpfs" 1 2 --depth 3 --mixed-clusters
 try "commit in the middle" committed tmpfs 2 4 --depth 7 --mixed-clusters --mixed-sizes
 try "active commit" committed_active tmpfs 1 --depth 3 --compression any
-try "active commit of all layers" committed_active ext4 below --depth 5 --mixed-clusters --mixed-sizes
+variant "active commit of all layers" committed_active ext4 below --depth 5 --mixed-clusters --mixed-sizes
 try "active commit into a raw base" committed_active xfs below --depth 3 --raw-base
-try "active commit, version 2 on disks" \
+variant "active commit, version 2 on disks" \
 	committed_active "disk disk-2 tmpfs" 1 --depth 3 --version mixed --mixed-clusters
-try "active commit, 512-byte clusters" \
+variant "active commit, 512-byte clusters" \
 	committed_active tmpfs 1 --depth 2 --cluster 512 --size 2097152
 if modprobe -q dm-delay; then
 	try "active commit that overtakes a write" overtaken

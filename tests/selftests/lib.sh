@@ -22,6 +22,8 @@ KSFT_SKIP=4
 results=0
 failures=0
 planned=
+times=()
+timed=$SECONDS
 hooks=()
 null_disks=()
 
@@ -30,13 +32,20 @@ plan() {
 	echo "1..$1"
 }
 
-ok() {
+# One more result, and how long it took.
+count_result() {
 	results=$((results + 1))
+	times+=("$((SECONDS - timed)) for $results")
+	timed=$SECONDS
+}
+
+ok() {
+	count_result
 	echo "ok $results $1"
 }
 
 not_ok() {
-	results=$((results + 1))
+	count_result
 	failures=$((failures + 1))
 	echo "not ok $results $1"
 	shift
@@ -44,7 +53,7 @@ not_ok() {
 }
 
 skip() {
-	results=$((results + 1))
+	count_result
 	echo "ok $results $1 # SKIP $2"
 }
 
@@ -191,12 +200,14 @@ finish() {
 		failures=$((failures + 1))
 	fi
 	[ -n "$planned" ] || plan $results
+	[ -z "${left_out:-}" ] || echo "# $left_out variants are not in the short form"
 	if [ "$planned" != $results ]; then
 		echo "# $planned results planned, $results given"
 		failures=$((failures + 1))
 	fi
 	[ "$status" = 0 ] || echo "# the script ended with status $status"
-	echo "# $SECONDS seconds"
+	echo "# $SECONDS seconds$(printf '%s\n' "${times[@]}" | sort -rn | head -n 6 |
+		awk '$1 > 4 { printf ", %s", $0 }')"
 	[ "$status" != 0 ] || [ $failures = 0 ] || status=1
 	exit "$status"
 }
