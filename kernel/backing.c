@@ -244,6 +244,9 @@ static bool extent_from_slice(struct qc_backing *backing, const struct qc_block 
 		extent->kind = QC_EXTENT_DATA;
 		extent->in_place = false;
 		extent->image = backing->layers[ENTRY_LAYER(first)];
+		/* It is to be asked: this may not be committed. */
+		if (qc_image_aborted(extent->image))
+			return false;
 		extent->host = ENTRY_POS(first) + offset;
 		extent->len = min(run, len);
 	}

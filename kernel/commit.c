@@ -20,9 +20,19 @@
  * step 1 did not flush.  So a block taken by a commit is under WRITEBACK, and whoever changes
  * it then sets its bytes aside first (qc_block_shadow()); the commit writes those.
  *
- * When a step fails, everything the commit took is dirty again, and freed clusters
+ * When a write fails, everything the commit took is dirty again, and freed clusters
  * stay freed-to-be: the next commit tries all of it.  New L2 tables and refcount blocks are
  * made to read as zeroes on disk before anything names them, by whoever allocates them.
+ *
+ * When a flush fails there is no next commit: the image is aborted (image.h).  A disk may have
+ * dropped what it could not make stable, data and new tables that were written long before, by
+ * others, and whose pages are gone; what would then name them must not reach the disk.  So after
+ * each of its flushes, and before each of its writes, a commit looks whether the image is aborted:
+ * the flush that failed may have been another's, and the commit's own one, which came later, have
+ * found nothing left to do.  One that the disk saw fail before ours was in flight when ours began,
+ * or begun since; qc_image_flush() waits for all of those.  They come to an end: while something is
+ * unclean, and it is as long as a commit has something to write, whoever wants a flush waits for
+ * a commit, too (needs_commit() in io.c).
  *
  * Nobody calls qc_commit() inside an in_flight section or with lock held.
  */
@@ -46,7 +56,7 @@ void qc_commit_dirty(struct qc_image *image, struct qc_block *block, enum qc_dir
 	/* Under writeback it sits on the commit's list, which looks at the flag at the end. */
 	if (qc_block_set_dirty(block) && !test_bit(QC_BLOCK_WRITEBACK, &block->flags))
 		list_add_tail(&block->dirty, &image->dirty[class]);
-	if (!image->closing)
+	if (!image->closing && !qc_image_aborted(image))
 		queue_delayed_work(image->wq, &image->commit_work, COMMIT_PERIOD);
 }
 
@@ -130,6 +140,9 @@ static void commit_end(struct qc_image *image, struct list_head *list, enum qc_d
 	list_for_each_entry_safe(block, next, list, dirty) {
 		if (error)
 			qc_block_set_dirty(block);
+		else if (class == QC_DIRTY_L1)
+			qc_l1_committed(image, block->index << image->cache.block_bits,
+					block->shadow ?: block->data);
 		qc_block_drop_shadow(block);
 		list_del_init(&block->dirty);
 		if (test_bit(QC_BLOCK_DIRTY, &block->flags))
@@ -171,7 +184,8 @@ static int write_blocks(struct qc_image *image, struct list_head *list, bool loc
 			 block->index == first + len / size);
 		if (!locked)
 			mutex_unlock(&image->lock);
-		error = qc_store_write(image->store, first << image->cache.block_bits,
+		error = qc_image_aborted(image) ? -EIO :
+			qc_store_write(image->store, first << image->cache.block_bits,
 				       image->bounce, len);
 	}
 	return error;
@@ -184,7 +198,7 @@ int qc_commit_write_class(struct qc_image *image, enum qc_dirty_class class)
 
 	lockdep_assert_held(&image->commit_lock);
 	commit_begin(image, &list, class);
-	error = write_blocks(image, &list, true) ?: qc_store_flush(image->store);
+	error = write_blocks(image, &list, true) ?: qc_image_flush(image);
 	commit_end(image, &list, class, error);
 	return error;
 }
@@ -229,7 +243,7 @@ static void release(struct qc_image *image, const struct qc_freed *freed)
 
 	if (freed->table)
 		qc_cache_forget(&image->cache, cluster << bits, (end << bits) - 1);
-	while (cluster < end) {
+	while (cluster < end && !qc_image_aborted(image)) {
 		mutex_lock(&image->lock);
 		for (run = 0, error = 0; !error && cluster + run < end; run++) {
 			error = qc_refcount_read(image, cluster + run, &refcount);
@@ -353,6 +367,8 @@ int qc_commit_locked(struct qc_image *image)
 	u64 number;
 
 	lockdep_assert_held(&image->commit_lock);
+	if (qc_image_aborted(image))
+		return -EIO;
 	number = image->commit_started + 1;
 	WRITE_ONCE(image->commit_started, number);
 
@@ -370,7 +386,7 @@ int qc_commit_locked(struct qc_image *image)
 		if (!nothing)
 			error = write_blocks(image, &blocks[class], false);
 		if (!error && (!nothing || class == QC_DIRTY_REFCOUNTS))
-			error = qc_store_flush(image->store);
+			error = qc_image_flush(image);
 		if (!error && class == QC_DIRTY_REFTABLE)
 			error = write_header(image);
 	}
@@ -385,6 +401,8 @@ int qc_commit_locked(struct qc_image *image)
 	WRITE_ONCE(image->unclean, has_dirty(image));
 	mutex_unlock(&image->lock);
 
+	if (error && qc_image_aborted(image))
+		return -EIO;
 	if (error) {
 		qc_warn("cannot write an image's metadata back: error %d; will try again", error);
 		return error;
@@ -467,7 +485,8 @@ int qc_commit_quiesce(struct qc_image *image)
 void qc_commit_resume(struct qc_image *image)
 {
 	WRITE_ONCE(image->quiesced, false);
-	if (image->writable && image->format == QC_QCOW2 && READ_ONCE(image->unclean))
+	if (image->writable && image->format == QC_QCOW2 && READ_ONCE(image->unclean) &&
+	    !qc_image_aborted(image))
 		queue_delayed_work(image->wq, &image->commit_work, COMMIT_PERIOD);
 }
 
@@ -475,6 +494,8 @@ int qc_commit_throttle(struct qc_image *image)
 {
 	unsigned long dirty = qc_cache_dirty_bytes(), limit = qc_cache_limit();
 
+	if (qc_image_aborted(image))
+		return -EIO;
 	if (!READ_ONCE(image->unclean))
 		return 0;
 	if (qc_cache_is_short(&image->cache))
@@ -497,7 +518,7 @@ static void commit_work(struct work_struct *work)
 	struct qc_image *image = container_of(to_delayed_work(work), struct qc_image, commit_work);
 
 	/* What failed stays dirty, and is tried again. */
-	if (qc_commit(image) && !image->closing)
+	if (qc_commit(image) && !image->closing && !qc_image_aborted(image))
 		queue_delayed_work(image->wq, &image->commit_work, COMMIT_PERIOD);
 }
 
@@ -557,6 +578,14 @@ int qc_writer_write_back(struct qc_image *image)
 	return 0;
 }
 
+void qc_writer_settle(struct qc_image *image)
+{
+	mutex_lock(&image->commit_lock);
+	mutex_lock(&image->lock);
+	mutex_unlock(&image->lock);
+	mutex_unlock(&image->commit_lock);
+}
+
 void qc_writer_close(struct qc_image *image)
 {
 	struct qc_freed *freed, *next;
@@ -573,7 +602,7 @@ void qc_writer_close(struct qc_image *image)
 		qc_image_mark_corrupt(image);
 	cancel_delayed_work_sync(&image->commit_work);
 	batches_wait(image);
-	if (error)
+	if (error && !qc_image_aborted(image))
 		qc_err("image on %u:%u inode %llu was not written back: error %d; check it",
 		       MAJOR(image->id.dev), MINOR(image->id.dev), image->id.ino, error);
 

@@ -5,6 +5,7 @@
 #include "device.h"
 #include "image.h"
 #include "job.h"
+#include "target.h"
 
 static DEFINE_MUTEX(devices_lock);
 static LIST_HEAD(devices);
@@ -152,6 +153,14 @@ int qc_device_commit_kept(struct qc_device *device)
 		qc_image_put(image);
 	}
 	return error;
+}
+
+void qc_device_event(struct qc_device *device)
+{
+	spin_lock(&device->lock);
+	if (device->target)
+		queue_work(device->target->wq, &device->target->event);
+	spin_unlock(&device->lock);
 }
 
 static void let_all_go(struct qc_device *device)

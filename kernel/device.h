@@ -79,6 +79,9 @@ int qc_device_commit_kept(struct qc_device *device);
  */
 void qc_device_owe(struct qc_device *device, struct qc_image *image);
 
+/* Raise an event of the live table.  Any context but interrupts. */
+void qc_device_event(struct qc_device *device);
+
 /* One more reference, for somebody who has one; drop one.  Put: process context, sleeps. */
 void qc_device_get(struct qc_device *device);
 void qc_device_put(struct qc_device *device);

@@ -248,6 +248,8 @@ static int update_header(struct qc_image *image, const struct header_update *upd
 	int error;
 
 	lockdep_assert_held(&image->lock);
+	if (qc_image_aborted(image))
+		return -EIO;
 	error = qc_store_read(image->store, 0, h, SECTOR_SIZE);
 	if (!error) {
 		if (image->version >= 3)
@@ -258,10 +260,11 @@ static int update_header(struct qc_image *image, const struct header_update *upd
 			h->refcount_table_offset = cpu_to_be64(update->reftable_offset);
 			h->refcount_table_clusters = cpu_to_be32(update->reftable_clusters);
 		}
-		error = qc_store_write(image->store, 0, h, SECTOR_SIZE);
+		error = qc_image_aborted(image) ? -EIO :
+			qc_store_write(image->store, 0, h, SECTOR_SIZE);
 	}
 	if (!error)
-		error = qc_store_flush(image->store);
+		error = qc_image_flush(image);
 	return error;
 }
 
@@ -278,10 +281,14 @@ int qc_image_before_change(struct qc_image *image)
 	int error;
 
 	lockdep_assert_held(&image->lock);
+	if (qc_image_aborted(image))
+		return -EIO;
 	if (READ_ONCE(image->corrupt))
 		return -EROFS;
 	if (image->features_written)
 		return 0;
+	/* From here on flushes wait for a commit, so that those in flight come to an end. */
+	WRITE_ONCE(image->unclean, true);
 	error = update_header(image, &(struct header_update){ .clear_autoclear = true });
 	if (!error)
 		image->features_written = true;
@@ -292,7 +299,7 @@ void qc_image_mark_corrupt(struct qc_image *image)
 {
 	int error;
 
-	if (!image->writable || image->version < 3)
+	if (!image->writable || image->version < 3 || qc_image_aborted(image))
 		return;
 	mutex_lock(&image->lock);
 	error = update_header(image, &(struct header_update){
@@ -315,6 +322,33 @@ void qc_image_corrupt(struct qc_image *image, const char *what, u64 pos)
 	       MAJOR(image->id.dev), MINOR(image->id.dev), image->id.ino, what, pos);
 	if (image->writable && !READ_ONCE(image->released))
 		queue_work(image->wq, &image->corrupt_work);
+}
+
+static void abort_work(struct work_struct *work)
+{
+	qc_device_event(container_of(work, struct qc_image, abort_work)->writer);
+}
+
+/* A flush has failed.  Any context. */
+static void image_abort(void *owner)
+{
+	struct qc_image *image = owner;
+
+	if (cmpxchg(&image->aborted, false, true))
+		return;
+	qc_err("image on %u:%u inode %llu: a flush failed, writing ends; load a table to go on",
+	       MAJOR(image->id.dev), MINOR(image->id.dev), image->id.ino);
+	queue_work(image->wq, &image->abort_work);
+}
+
+int qc_image_flush(struct qc_image *image)
+{
+	int error = qc_store_flush(image->store);
+
+	/* With nothing to write none is needed, nor need there be an end of theirs. */
+	if (READ_ONCE(image->unclean))
+		qc_store_flush_settle(image->store);
+	return qc_image_aborted(image) ? -EIO : error;
 }
 
 /* Fill a block of an image's cache with what lies on disk. */
@@ -388,6 +422,9 @@ static struct qc_image *image_create(enum qc_format format, struct qc_store *sto
 	image->remap_mask = qc_store_align(store) - 1;
 	image->remap_end = qc_store_size(store);
 	INIT_WORK(&image->corrupt_work, mark_corrupt);
+	INIT_WORK(&image->abort_work, abort_work);
+	if (writable && format == QC_QCOW2)
+		qc_store_on_loss(store, image_abort, image);
 	return image;
 }
 
@@ -490,6 +527,12 @@ static int may_share(const struct qc_image *image, enum qc_format format, bool w
 	return 0;
 }
 
+/* Nobody is to find it any more, but who has it already. */
+static bool is_given_up(const struct qc_image *image)
+{
+	return image->released || qc_image_aborted(image);
+}
+
 struct qc_image *qc_image_open(enum qc_format format, const char *name, bool writable, bool top,
 			       struct qc_device *device, struct qc_use *use, char **error)
 {
@@ -514,7 +557,7 @@ struct qc_image *qc_image_open(enum qc_format format, const char *name, bool wri
 	}
 	if (image)
 		r = may_share(image, format, writable, device, error);
-	if (image && !r && (image->released || (writable && !image->writable))) {
+	if (image && !r && (is_given_up(image) || (writable && !image->writable))) {
 		/* The second one lies before the first in the list. */
 		again = image;
 		image = NULL;
@@ -534,6 +577,8 @@ struct qc_image *qc_image_open(enum qc_format format, const char *name, bool wri
 	image->busy = true;
 	mutex_unlock(&registry_lock);
 
+	if (again && qc_image_aborted(again))
+		qc_writer_settle(again);
 	if (!r)
 		r = image_load(image, !store, top, error);
 
@@ -548,7 +593,7 @@ struct qc_image *qc_image_open(enum qc_format format, const char *name, bool wri
 	if (store && !r)
 		qc_store_adopt_held(image->store, store);
 	/* The locks are on the description that was there before, if any. */
-	if (again && again->released)
+	if (again && is_given_up(again))
 		qc_store_swap_held(image->store, again->store);
 	mutex_unlock(&registry_lock);
 	if (store)
@@ -599,14 +644,16 @@ int qc_image_release(struct qc_image *image, const struct qc_device *device)
 static void image_close(struct kref *kref)
 {
 	struct qc_image *image = container_of(kref, struct qc_image, kref), *first;
+	bool newest;
 
 	if (image->wq)
 		qc_writer_close(image);
 	mutex_lock(&registry_lock);
+	newest = registry_find(&image->id) == image;
 	list_del(&image->list);
 	/* A table was loaded and not used: what was there before has the locks again. */
 	first = registry_find(&image->id);
-	if (first && first->released)
+	if (newest && first && is_given_up(first))
 		qc_store_swap_held(first->store, image->store);
 	registry_changed();
 	mutex_unlock(&registry_lock);

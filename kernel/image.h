@@ -28,6 +28,20 @@
  *			reserve (who is about to take many asks qc_commit_room())
  *	cache_lock	(cache.c) leaf
  *
+ * A writable qcow2 image is aborted when a flush of its store has failed: what was to be stable may
+ * be gone, though a later flush is well, so nothing may be published any more that relies on it.
+ * What is on disk is from then on what the last commit that went well left there, and stays so.
+ * image->aborted is set once, in whatever context the flush is seen to fail, before anybody is told
+ * of it (qc_store_on_loss()), and never cleared.  It is read without a lock; but who is about to
+ * write metadata reads it under commit_lock or lock, so that once it is set, and both have been
+ * held by somebody else since, metadata is not written (qc_writer_settle()).  From then on
+ *
+ *	changes, commits	fail with -EIO; what is dirty stays so, in memory
+ *	freed clusters		are neither discarded nor used again
+ *	look-ups		fail with -EIO where they rest on what is not committed, see l2.c
+ *	the next table		opens the image anew, see qc_image_open()
+ *	closing it		writes nothing
+ *
  * Not a lock, but held like one: in_flight, an SRCU domain, of the device that writes the
  * image.  Whoever looks a host position up in a writable image and then reads or writes there does
  * both inside one section; the fast path's end in interrupt context.  A freed host cluster gets
@@ -180,6 +194,8 @@ struct qc_image {
 	 */
 	u64 *l1;
 
+	bool aborted;			/* see the top; of a writable qcow2 image */
+
 	/* In a writable one. */
 	struct list_head kept;		/* in writer->kept, see device.h */
 	errseq_t told[QC_TELLS];	/* of failed flushes, the user of the device */
@@ -235,6 +251,7 @@ struct qc_image {
 	/* Set once, never cleared: metadata was found bad; writes fail from then on. */
 	bool corrupt;
 	struct work_struct corrupt_work; /* marks the header */
+	struct work_struct abort_work;	/* tells user space */
 
 	/* For status, under lock: guest clusters with an L2 entry, host clusters in use. */
 	struct qc_count mapped, used;
@@ -265,7 +282,7 @@ static inline unsigned int qc_block_entry_bits(const struct qc_image *image)
  * @use: of the table, free; taken when the image is opened, see qc_image_unuse().
  * An image that only this device has, read-only, is opened a second time for writing: the table in
  * use goes on with the first, which is closed with it.  Nobody may change the image before.
- * One that was released is opened again, too.
+ * One that was released or is aborted is opened again, too.
  * @top: the L1 table is wanted in memory.
  * @error: set to a sentence on failure.
  *
@@ -326,6 +343,19 @@ void qc_image_corrupt(struct qc_image *image, const char *what, u64 pos);
 /* Set the corrupt bit now.  Process context, sleeps; a failure is logged. */
 void qc_image_mark_corrupt(struct qc_image *image);
 
+/* Has a flush failed?  See the top.  Any context. */
+static inline bool qc_image_aborted(const struct qc_image *image)
+{
+	return READ_ONCE(image->aborted);
+}
+
+/*
+ * qc_image_flush - flush the store of a writable qcow2 image.
+ * 0: all that was written before is stable, whoever else has flushed meanwhile; -EIO when the image
+ * is aborted; or what the store said.  Process context, sleeps.
+ */
+int qc_image_flush(struct qc_image *image);
+
 /* Point the header to where the refcount table is now, and flush.  Under lock; sleeps. */
 int qc_image_write_reftable(struct qc_image *image);
 
@@ -346,6 +376,12 @@ int qc_read_table(struct qc_image *image, u64 pos, u64 *table, u64 entries);
 /* Mark the entries of an L1 table just read that are bad, for ever.  Any context. */
 void qc_l1_validate(struct qc_image *image, u64 *l1);
 
+/*
+ * The entries of a block of the L1 table are on disk as @bytes has them: tables that were new and
+ * are named there are so no longer.  Under lock.
+ */
+void qc_l1_committed(struct qc_image *image, u64 block_pos, const void *bytes);
+
 /* Check a block of L2 entries just read from disk; marks it SUSPECT.  Any context. */
 void qc_l2_validate(struct qc_image *image, struct qc_block *block);
 
@@ -361,7 +397,8 @@ bool qc_image_peek(struct qc_image *image, u64 pos, u64 len, bool write, struct 
 
 /*
  * qc_image_lookup - the same, reading metadata as needed.
- * 0, or -EIO (a bad entry), -EROFS (@write to a corrupt image), I/O errors, -ENOMEM.
+ * 0, or -EIO (a bad entry; an aborted image and @write, or what is not committed), -EROFS (@write
+ * to a corrupt image), I/O errors, -ENOMEM.
  * Process context, sleeps.
  */
 int qc_image_lookup(struct qc_image *image, u64 pos, u64 len, bool write,
@@ -487,6 +524,9 @@ int qc_writer_open(struct qc_image *image);
 int qc_writer_write_back(struct qc_image *image);
 void qc_writer_close(struct qc_image *image);
 
+/* After this an aborted image's metadata is not written any more.  Takes its locks; sleeps. */
+void qc_writer_settle(struct qc_image *image);
+
 /* Enter a changed block into its list.  Call qc_block_shadow() before the change.  Under lock. */
 void qc_commit_dirty(struct qc_image *image, struct qc_block *block, enum qc_dirty_class class);
 
@@ -507,8 +547,9 @@ void qc_commit_keep(struct qc_image *image, u64 count);
 
 /*
  * qc_commit - put everything that was completed before the call on stable storage.
- * Callers that come while one commit runs share the next one.  0 or what the store said,
- * after which everything is still there to be tried again.  Process context, sleeps.
+ * Callers that come while one commit runs share the next one.  0; -EIO for an aborted image; or
+ * what the store said, after which everything is still there to be tried again.  Process context,
+ * sleeps.
  */
 int qc_commit(struct qc_image *image);
 

@@ -62,6 +62,8 @@ static bool needs_commit(const struct qc_target *target, enum qc_tell kind)
 {
 	const struct qc_image *top = target->chain.top;
 
+	if (qc_image_aborted(top))
+		return true;
 	if (qc_device_keeps(target->device) || test_bit(kind, &target->device->untold) ||
 	    qc_store_flush_failed(top->store, READ_ONCE(top->told[kind])))
 		return true;
@@ -124,6 +126,13 @@ static void file_done(struct qc_store_req *req, int error)
 	bio_endio(bio);
 }
 
+/* It goes down as it is, and its end is to be looked at. */
+static void flush_begin(struct qc_io *io, struct qc_image *top)
+{
+	io->flush = true;
+	qc_store_flush_begin(top->store);
+}
+
 /* DATA: to the device or the file.  False when that would sleep. */
 static bool fast_data(struct qc_io *io, struct bio *bio, const struct qc_extent *extent,
 		      int *result)
@@ -137,6 +146,10 @@ static bool fast_data(struct qc_io *io, struct bio *bio, const struct qc_extent 
 		if (((extent->host | len) & image->remap_mask) ||
 		    extent->host + len > READ_ONCE(image->remap_end))
 			return false;
+		/* Below, it may be a write and a flush. */
+		if (op_is_write(bio_op(bio)) && (bio->bi_opf & REQ_FUA) &&
+		    qc_image_tracked(image) && bdev_write_cache(image->remap))
+			flush_begin(io, image);
 		bio_set_dev(bio, image->remap);
 		bio->bi_iter.bi_sector = extent->host >> SECTOR_SHIFT;
 		*result = DM_MAPIO_REMAPPED;
@@ -200,7 +213,7 @@ static bool fast_flush(struct qc_target *target, struct qc_io *io, struct bio *b
 	}
 	if (!top->remap || needs_commit(target, QC_TELL_FLUSH))
 		return false;
-	io->flush = true;
+	flush_begin(io, top);
 	bio_set_dev(bio, top->remap);
 	*result = DM_MAPIO_REMAPPED;
 	return true;
@@ -249,8 +262,8 @@ int qc_io_end(struct dm_target *ti, struct bio *bio, blk_status_t *error)
 	struct qc_io *io = dm_per_bio_data(bio, sizeof(*io));
 
 	/* Of one before a FUA write dm does not look at the error; nor does a job see it. */
-	if (*error && io->flush)
-		qc_store_flush_note(target->chain.top->store, blk_status_to_errno(*error));
+	if (io->flush)
+		qc_store_flush_end(target->chain.top->store, blk_status_to_errno(*error));
 	io_leave(io, target->chain.top);
 	return DM_ENDIO_DONE;
 }
@@ -267,6 +280,16 @@ static int slow_change(struct qc_chain *chain, struct bio *bio, u64 pos, u64 len
 	}
 }
 
+/* The top layer is aborted.  Who asks for stable storage is told of the flush with this error. */
+static int refuse(struct qc_target *target, const struct bio *bio)
+{
+	if (!bio_sectors(bio))
+		commit_for(target, QC_TELL_FLUSH);
+	else if (bio->bi_opf & REQ_FUA)
+		commit_for(target, QC_TELL_FUA);
+	return -EIO;
+}
+
 static int slow_bio(struct qc_target *target, struct bio *bio)
 {
 	struct qc_chain *chain = &target->chain;
@@ -277,6 +300,8 @@ static int slow_bio(struct qc_target *target, struct bio *bio)
 
 	if (bio_op(bio) == REQ_OP_READ)
 		return qc_chain_read(chain, pos, bio->bi_io_vec, bio->bi_iter);
+	if (qc_image_aborted(chain->top))
+		return refuse(target, bio);
 	qc_mirror_begin(&write, chain->top, pos, len);
 	error = slow_change(chain, bio, pos, len);
 	qc_mirror_end(&write, chain->top, bio, error);

@@ -108,14 +108,6 @@ struct qc_job {
 	enum job_operation operation;	/* that error was of */
 };
 
-static void raise_event(struct qc_device *device)
-{
-	spin_lock(&device->lock);
-	if (device->target)
-		queue_work(device->target->wq, &device->target->event);
-	spin_unlock(&device->lock);
-}
-
 /* ---- kinds ---- */
 
 /* Top gets what the layers between it and base have. */
@@ -254,6 +246,8 @@ static int job_check(const struct qc_job *job, const struct qc_target *target)
 
 	if (!test_bit(written_layer(job), target->writable))
 		return -EROFS;
+	if (qc_image_aborted(written))
+		return -EIO;
 	if (!job->source) {
 		if (written->format != QC_QCOW2)
 			return -EOPNOTSUPP;
@@ -310,7 +304,8 @@ static int job_rebind(struct qc_job *job, const struct qc_target *target)
 		if (!qc_image_same(job_layer(job, i), qc_target_layer(target, i)))
 			return -ESTALE;
 		again |= job_layer(job, i) != qc_target_layer(target, i);
-		edited |= READ_ONCE(job_layer(job, i)->released);
+		edited |= READ_ONCE(job_layer(job, i)->released) ||
+			  qc_image_aborted(job_layer(job, i));
 	}
 	if (!test_bit(written_layer(job), target->writable))
 		return -EROFS;
@@ -390,7 +385,7 @@ static void job_end(struct qc_job *job)
 	job->state = JOB_ENDED;
 	spin_unlock(&device->lock);
 	wake_up_all(&device->ended);
-	raise_event(device);
+	qc_device_event(device);
 }
 
 /* Under the lock. */
@@ -501,13 +496,15 @@ out:
 	*end = take_end(job);
 	spin_unlock(&job->device->lock);
 	if (ready)
-		raise_event(job->device);
+		qc_device_event(job->device);
 	return enter;
 }
 
 /* Is it to wait after this error, to try again when it is resumed? */
 static bool waits(const struct qc_job *job, int error)
 {
+	if (qc_image_aborted(job->chain.top))
+		return false;
 	return job->policy == JOB_STOP || (job->policy == JOB_ENOSPC && error == -ENOSPC);
 }
 
@@ -528,7 +525,7 @@ static bool lane_leave(struct lane *lane, u64 moved, int error, bool reading)
 		job->state = JOB_STOPPED;
 		job_set_error(job, error, operation);
 	} else if (error && !stopped) {
-		if (job->policy == JOB_IGNORE) {
+		if (job->policy == JOB_IGNORE && !qc_image_aborted(job->chain.top)) {
 			/* The whole rest of the chunk: which part of it was bad is not known. */
 			job->done += lane->end - lane->pos;
 			lane->pos = lane->end;
@@ -541,7 +538,7 @@ static bool lane_leave(struct lane *lane, u64 moved, int error, bool reading)
 	end = take_end(job);
 	spin_unlock(&job->device->lock);
 	if (stopped)
-		raise_event(job->device);
+		qc_device_event(job->device);
 	return end;
 }
 

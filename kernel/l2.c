@@ -9,6 +9,10 @@
  * own entry.  Before anything is written through a block's COPIED entries, they are
  * compared once with the refcounts and with where the tables are (WRITE_OK): an
  * image that lies about COPIED cannot make us overwrite a snapshot or a table.
+ *
+ * In an aborted image (image.h) only what is committed can be looked up: not what a dirty block
+ * says, nor any block of a table that the L1 table on disk does not name yet (L1_NEW).  What such
+ * an entry names, or the block itself on disk, may be gone; what was there before it is old.
  */
 
 #include "compat.h"
@@ -39,6 +43,9 @@ static bool entry_bad(const struct qc_image *image, u64 entry)
 /* A reserved bit: an entry that was bad stays so, however large the file becomes. */
 #define L1_KNOWN_BAD	BIT_ULL(0)
 
+/* Another one, in memory only: the table is new, or a copy, since the last commit. */
+#define L1_NEW		BIT_ULL(1)
+
 static bool l1_entry_bad(const struct qc_image *image, u64 entry)
 {
 	u64 offset = entry & QCOW2_OFFSET_MASK;
@@ -54,6 +61,21 @@ void qc_l1_validate(struct qc_image *image, u64 *l1)
 	for (i = 0; i < image->l1_size; i++)
 		if (l1[i] && l1_entry_bad(image, l1[i]))
 			l1[i] |= L1_KNOWN_BAD;
+}
+
+void qc_l1_committed(struct qc_image *image, u64 block_pos, const void *bytes)
+{
+	const __be64 *entries = bytes;
+	unsigned int i, n = 1U << qc_block_entry_bits(image);
+	u64 first = (block_pos - image->l1_offset) / QCOW2_ENTRY_SIZE;
+
+	lockdep_assert_held(&image->lock);
+	for (i = 0; i < n && first + i < image->l1_size; i++) {
+		u64 entry = image->l1[first + i];
+
+		if ((entry & L1_NEW) && be64_to_cpu(entries[i]) == (entry & ~L1_NEW))
+			WRITE_ONCE(image->l1[first + i], entry & ~L1_NEW);
+	}
 }
 
 static enum qc_extent_kind entry_kind(const struct qc_image *image, u64 entry)
@@ -169,6 +191,17 @@ static void unallocated_extent(struct qc_image *image, u64 pos, u64 len, struct 
 	extent->len = min(len, table - (pos & (table - 1)));
 }
 
+/* To be asked when entries of the block have been read. */
+static __always_inline bool uncommitted(const struct qc_image *image, u64 l1_entry,
+					const struct qc_block *block)
+{
+	if (likely(!qc_image_aborted(image)))
+		return false;
+	smp_rmb();	/* pairs with change_entry() */
+	return (l1_entry & L1_NEW) ||
+	       (READ_ONCE(block->flags) & (BIT(QC_BLOCK_DIRTY) | BIT(QC_BLOCK_WRITEBACK)));
+}
+
 bool qc_image_peek(struct qc_image *image, u64 pos, u64 len, bool write, struct qc_extent *extent)
 {
 	u64 cluster = pos >> image->cluster_bits, l1_entry;
@@ -179,14 +212,14 @@ bool qc_image_peek(struct qc_image *image, u64 pos, u64 len, bool write, struct 
 		raw_extent(image, pos, len, extent);
 		return true;
 	}
-	if (write && READ_ONCE(image->corrupt))
+	if (write && (READ_ONCE(image->corrupt) || qc_image_aborted(image)))
 		return false;
 	l1_entry = READ_ONCE(image->l1[l1_index(image, cluster)]);
 	if (!l1_entry) {
 		unallocated_extent(image, pos, len, extent);
 		return true;
 	}
-	if (l1_entry & L1_KNOWN_BAD)
+	if ((l1_entry & L1_KNOWN_BAD) || ((l1_entry & L1_NEW) && qc_image_aborted(image)))
 		return false;
 	block = qc_cache_peek(&image->cache, l2_block_index(image, l1_entry, cluster, &slot));
 	if (!block || block->kind != QC_BLOCK_L2 || test_bit(QC_BLOCK_SUSPECT, &block->flags) ||
@@ -195,9 +228,10 @@ bool qc_image_peek(struct qc_image *image, u64 pos, u64 len, bool write, struct 
 	if (len <= qc_cluster_size(image) - qc_cluster_offset(image, pos)) {
 		extent_from_entry(image, entry_read(block, slot), qc_cluster_offset(image, pos),
 				  len, extent);
-		return true;
+		return !uncommitted(image, l1_entry, block);
 	}
-	return !extent_from_block(image, block, slot, pos, len, write, extent);
+	return !extent_from_block(image, block, slot, pos, len, write, extent) &&
+	       !uncommitted(image, l1_entry, block);
 }
 
 /* An L1 entry, checked; from memory or, in a backing file, through the cache. */
@@ -218,7 +252,7 @@ static int l1_read(struct qc_image *image, u64 index, u64 *entry)
 				    QCOW2_ENTRY_SIZE);
 		qc_block_put(block);
 	}
-	if (*entry && l1_entry_bad(image, *entry)) {
+	if (*entry && l1_entry_bad(image, l1 ? *entry & ~L1_NEW : *entry)) {
 		qc_image_corrupt(image, "bad L1 entry",
 				 image->l1_offset + index * QCOW2_ENTRY_SIZE);
 		return -EIO;
@@ -279,9 +313,13 @@ int qc_image_lookup(struct qc_image *image, u64 pos, u64 len, bool write,
 		raw_extent(image, pos, len, extent);
 		return 0;
 	}
+	if (write && qc_image_aborted(image))
+		return -EIO;
 	if (write && READ_ONCE(image->corrupt))
 		return -EROFS;
 	error = l1_read(image, l1_index(image, cluster), &entry);
+	if (!error && (entry & L1_NEW) && qc_image_aborted(image))
+		error = -EIO;
 	if (error)
 		return error;
 	if (!(entry & QCOW2_OFFSET_MASK)) {
@@ -305,7 +343,9 @@ int qc_image_lookup(struct qc_image *image, u64 pos, u64 len, bool write,
 	}
 	if (!error) {
 		error = extent_from_block(image, block, slot, pos, len, write, extent);
-		if (error)
+		if (uncommitted(image, entry, block))
+			error = -EIO;
+		else if (error)
 			qc_image_corrupt(image, "bad L2 entry",
 					 (block->index << image->cache.block_bits) +
 					 slot * QCOW2_ENTRY_SIZE);
@@ -330,7 +370,7 @@ int qc_l2_count(struct qc_image *image, u64 cluster, u64 *sum, u64 *next)
 	}
 	entry = image->l1[index];
 	/* Only looking: what is bad is reported when it is needed. */
-	if (!entry || l1_entry_bad(image, entry)) {
+	if (!entry || l1_entry_bad(image, entry & ~L1_NEW)) {
 		*next = (index + 1) << image->l2_bits;
 		return 0;
 	}
@@ -411,7 +451,7 @@ static int l1_write(struct qc_image *image, u64 index, u64 entry)
 				    image->l1_offset + index * QCOW2_ENTRY_SIZE, entry);
 
 	if (!error)
-		WRITE_ONCE(image->l1[index], entry);
+		WRITE_ONCE(image->l1[index], entry | L1_NEW);
 	return error;
 }
 
@@ -513,7 +553,7 @@ static int change_entry(struct qc_image *image, struct qc_block *block, unsigned
 		return error;
 	/* Whoever sees the new entry also sees that it is not on disk yet. */
 	qc_commit_dirty(image, block, QC_DIRTY_L2);
-	smp_wmb();	/* pairs with needs_commit() */
+	smp_wmb();	/* pairs with needs_commit() and uncommitted() */
 	WRITE_ONCE(((__be64 *)block->data)[slot], cpu_to_be64(entry));
 	qc_count_note(&image->mapped, cluster, old, entry);
 	return 0;

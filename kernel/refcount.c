@@ -234,7 +234,8 @@ void qc_refcount_give_back(struct qc_image *image, u64 cluster, u64 count)
 	bool can_commit = true;
 	int error = 0;
 
-	while (count && (!error || error == -ENOMEM)) {
+	/* In an aborted image what counts them may be gone, and nobody will use them. */
+	while (count && (!error || error == -ENOMEM) && !qc_image_aborted(image)) {
 		bool next = can_commit;		/* another block of refcounts */
 
 		mutex_lock(&image->lock);
@@ -515,7 +516,7 @@ static int reftable_move(struct qc_image *image, u64 *new, u64 clusters)
 	if (!error)
 		error = write_table(image, table_pos, new, entries);
 	if (!error)
-		error = qc_store_flush(image->store);
+		error = qc_image_flush(image);
 	if (!error)
 		error = qc_commit_free(image, old_offset >> image->cluster_bits, old_clusters,
 				       true);

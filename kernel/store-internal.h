@@ -52,6 +52,10 @@ struct qc_store {
 	atomic64_t zero_from;
 	errseq_t flush_errors;		/* flushes that have failed */
 	spinlock_t told_lock;		/* around who has been told of them */
+	atomic_t flushing;		/* flushes in flight */
+	wait_queue_head_t flush_wait;
+	void (*lost)(void *owner);	/* see qc_store_on_loss(); or NULL */
+	void *owner;
 	atomic_t times_due;		/* files: time stamps are to be set */
 	struct mutex times_lock;	/* held while they are */
 	struct delayed_work times_work;

@@ -261,6 +261,7 @@ struct qc_store *qc_store_open(const char *name, bool writable)
 		return ERR_PTR(-ENOMEM);
 	store->writable = writable;
 	spin_lock_init(&store->told_lock);
+	init_waitqueue_head(&store->flush_wait);
 	r = store_open_files(store, name);
 	if (!r)
 		r = store_setup(store);
@@ -633,22 +634,69 @@ int qc_store_write(struct qc_store *store, u64 pos, const void *buf, size_t len)
 
 static int call_flush(struct sync_call *call)
 {
-	return call->store->ops->flush(call->store);
+	int error;
+
+	qc_store_flush_begin(call->store);
+	error = call->store->ops->flush(call->store);
+	qc_store_flush_end(call->store, error);
+	return error;
 }
 
 int qc_store_flush(struct qc_store *store)
 {
 	struct sync_call call = { .fn = call_flush, .store = store };
-	int error = store->writable ? sync_call(&call, REQ_OP_WRITE) : 0;
 
-	if (error)
-		qc_store_flush_note(store, error);
-	return error;
+	return store->writable ? sync_call(&call, REQ_OP_WRITE) : 0;
 }
 
-void qc_store_flush_note(struct qc_store *store, int error)
+/* Or could the flush not even be tried, so that it may be repeated? */
+static bool flush_loses(const struct qc_store *store, int error)
 {
-	errseq_set(&store->flush_errors, error);
+	/* The page cache forgets what it could not write, for whatever reason. */
+	if (!store->direct)
+		return true;
+	switch (error) {
+	case -ENOSPC:
+	case -EDQUOT:
+	case -EFBIG:
+	case -ENOMEM:
+	case -EAGAIN:
+	case -EINTR:
+	case -ERESTARTSYS:
+	case -EOPNOTSUPP:
+		return false;
+	default:
+		return true;
+	}
+}
+
+void qc_store_on_loss(struct qc_store *store, void (*lost)(void *owner), void *owner)
+{
+	store->owner = owner;
+	store->lost = lost;
+}
+
+void qc_store_flush_begin(struct qc_store *store)
+{
+	atomic_inc(&store->flushing);
+	smp_mb__after_atomic();		/* counted before the disk sees it */
+}
+
+void qc_store_flush_end(struct qc_store *store, int error)
+{
+	if (error) {
+		errseq_set(&store->flush_errors, qc_store_final_error(error));
+		if (store->lost && flush_loses(store, error))
+			store->lost(store->owner);
+	}
+	/* Full barrier: who finds none in flight sees what this one has led to. */
+	if (atomic_dec_and_test(&store->flushing) && wq_has_sleeper(&store->flush_wait))
+		wake_up_all(&store->flush_wait);
+}
+
+void qc_store_flush_settle(struct qc_store *store)
+{
+	wait_event(store->flush_wait, !atomic_read_acquire(&store->flushing));
 }
 
 errseq_t qc_store_flush_sample(struct qc_store *store)

@@ -178,7 +178,13 @@ void qc_store_spare_put(struct qc_store_spare *spare);
  * So who asks for stable storage has to be told of all flushes that have failed, whoever sent them.
  * @told is the asker's, 0 or a sample: what it has been told of.
  *
- * qc_store_flush_note - one has failed that qc_store_flush() did not send.  Any context.
+ * qc_store_flush_begin, qc_store_flush_end - around one that qc_store_flush() does not send, or a
+ * write with FUA; @error: 0 or a negative errno.  Any context.
+ * qc_store_flush_settle - wait for all that are in flight.  One that is well finds nothing of what
+ * another one, which failed before it, has lost; after this that one is known.  Whoever calls this
+ * sees to it that they come to an end.  Sleeps.
+ * qc_store_on_loss - have @lost called for a flush that fails and may have lost what it was to
+ * make stable: by whatever context sees it fail, before anybody is told.  Before the first flush.
  * qc_store_flush_sample - what has failed until now need not be told, unless nobody was told of it.
  * Any context.
  * qc_store_flush_failed - is there one to be told of?  Any context.
@@ -191,7 +197,10 @@ enum qc_tell {			/* by what a device's user is told; each kind tells of each one
 	QC_TELLS
 };
 
-void qc_store_flush_note(struct qc_store *store, int error);
+void qc_store_flush_begin(struct qc_store *store);
+void qc_store_flush_end(struct qc_store *store, int error);
+void qc_store_flush_settle(struct qc_store *store);
+void qc_store_on_loss(struct qc_store *store, void (*lost)(void *owner), void *owner);
 errseq_t qc_store_flush_sample(struct qc_store *store);
 bool qc_store_flush_failed(struct qc_store *store, errseq_t told);
 int qc_store_flush_tell(struct qc_store *store, errseq_t *told);

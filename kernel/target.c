@@ -308,8 +308,20 @@ static void qchain_dtr(struct dm_target *ti)
 	target_free(target);
 }
 
+static bool has_aborted(const struct qc_target *target)
+{
+	unsigned int i;
+
+	for (i = 0; i < target->layers; i++)
+		if (qc_image_aborted(qc_target_layer(target, i)))
+			return true;
+	return false;
+}
+
 static const char *mode_name(const struct qc_target *target)
 {
+	if (has_aborted(target))
+		return "flush-failed";
 	if (target->read_only)
 		return "ro";
 	if (READ_ONCE(target->chain.top->corrupt))
@@ -510,7 +522,8 @@ static void qchain_postsuspend(struct dm_target *ti)
 			qc_device_kept_written(device, image);
 			continue;
 		}
-		DMERR("cannot write metadata back on suspend; it stays in memory until the resume");
+		if (!qc_image_aborted(image))
+			DMERR("cannot write metadata back on suspend; it is kept for the resume");
 		if (!i)
 			qc_device_keep(device, image);
 		quiet = false;

@@ -49,7 +49,7 @@ struct qc_io {
 	int token;
 	bool in_flight;			/* inside the top image's in_flight */
 	bool waited;			/* for space */
-	bool flush;			/* an empty flush that went down as it is */
+	bool flush;			/* a flush, or a write with FUA, that went down as it is */
 	struct qc_store_req req;
 };
 
