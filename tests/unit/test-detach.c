@@ -9,6 +9,7 @@ static struct {
 	bool there, suspended, loaded;
 	bool written;		/* while it went on with its old table */
 	int closed_after;	/* looks at it; -1: never */
+	const char *status;
 } kernel;
 
 int __wrap_qc_dm_serialise(int *fd, struct qc_error *err)
@@ -66,7 +67,7 @@ int __wrap_qc_dm_status(const char *name, u64 *sectors, char **params, struct qc
 	(void)name;
 	(void)err;
 	*sectors = 2048;
-	*params = strdup("ro 128 0/16 0/0 0/0 3 0 0");
+	*params = strdup(kernel.status);
 	return 0;
 }
 
@@ -86,6 +87,7 @@ static void stands_still(int closed_after)
 	kernel.loaded = true;
 	kernel.written = false;
 	kernel.closed_after = closed_after;
+	kernel.status = "ro 128 0/16 0/0 0/0 3 0 0";
 }
 
 static void open_for_good(void **state)
@@ -113,11 +115,26 @@ static void open_for_a_moment(void **state)
 	assert_false(kernel.written);
 }
 
+/* What was not on disk by then is lost: it goes, and that is told. */
+static void flush_failed(void **state)
+{
+	struct qc_error err;
+	int ret;
+
+	(void)state;
+	stands_still(0);
+	kernel.status = "flush-failed 128 0/16 0/0 0/0 3 0 0";
+	ret = qc_detach("v", &err);
+	assert_failed(&err, ret, EIO, "not everything could be written");
+	assert_false(kernel.there);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(open_for_good),
 		cmocka_unit_test(open_for_a_moment),
+		cmocka_unit_test(flush_failed),
 	};
 
 	return cmocka_run_group_tests_name("detach", tests, NULL, NULL);

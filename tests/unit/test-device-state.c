@@ -148,6 +148,10 @@ static void only_with_events(void **state)
 	after("v0 BLOCK_IMAGE_CORRUPTED;v1 BLOCK_IO_ERROR;");
 	assert_int_equal(devices[0].asked, 1);
 	assert_int_equal(devices[1].asked, 3);
+	happens(1, "flush-failed");
+	after("v1 BLOCK_IO_ERROR;");
+	happens(1, "flush-failed");
+	after("");
 	remove_exports();
 }
 

@@ -115,6 +115,8 @@ static void status(void **state)
 	assert_int_equal(s.job[1].error, 5);
 	assert_true(s.job[1].reading && !s.job[0].reading);
 	assert_int_equal(qc_status_parse("rw 128 -/160 3/4 5/65536 7 8 0", "dev", &s, &err), 0);
+	assert_int_equal(qc_status_parse("flush-failed 128 -/1 3/4 5/6 7 8 0", "dev", &s, &err), 0);
+	assert_string_equal(s.mode, "flush-failed");
 	for (size_t i = 0; i < ARRAY_SIZE(bad); i++)
 		assert_failed(&err, qc_status_parse(bad[i], "dev", &s, &err), EINVAL, "dev");
 }

@@ -24,22 +24,34 @@ int device_state_read(const struct export *export, enum export_trouble *trouble)
 	    qc_status_parse(params, export->name, &status, NULL) < 0)
 		return -1;
 	*trouble = !strcmp(status.mode, "out-of-space") ? EXPORT_NO_SPACE :
-		   !strcmp(status.mode, "failed") ? EXPORT_CORRUPT : EXPORT_WELL;
+		   !strcmp(status.mode, "failed") ? EXPORT_CORRUPT :
+		   !strcmp(status.mode, "flush-failed") ? EXPORT_FLUSH_FAILED : EXPORT_WELL;
 	return 0;
 }
 
-static void tell_no_space(const struct export *export)
+static void tell_io_error(const struct export *export, const char *action, int error)
 {
 	struct json_object *data = json_object_new_object();
 
 	qapi_add_str(data, "device", export->id);
 	qapi_add_str(data, "node-name", export->root.node->name);
 	qapi_add_str(data, "operation", "write");
-	qapi_add_str(data, "action", "stop");
-	qapi_add_bool(data, "nospace", true);
-	qapi_add_str(data, "reason", strerror(ENOSPC));
+	qapi_add_str(data, "action", action);
+	qapi_add_bool(data, "nospace", error == ENOSPC);
+	qapi_add_str(data, "reason", strerror(error));
 	qmp_emit("BLOCK_IO_ERROR", data);
+}
+
+static void tell_no_space(const struct export *export)
+{
+	tell_io_error(export, "stop", ENOSPC);
 	log_line(LOG_WARNING, "export %s: writes wait for space", export->id);
+}
+
+static void tell_flush_failed(const struct export *export)
+{
+	tell_io_error(export, "report", EIO);
+	log_line(LOG_ERR, "export %s: a flush below has failed, and now writes do", export->id);
 }
 
 static void tell_corrupt(const struct export *export)
@@ -80,6 +92,8 @@ static void look(struct export *export)
 		tell_no_space(export);
 	else if (trouble == EXPORT_CORRUPT)
 		tell_corrupt(export);
+	else if (trouble == EXPORT_FLUSH_FAILED)
+		tell_flush_failed(export);
 }
 
 static void on_change(void)

@@ -12,6 +12,7 @@ enum export_trouble {
 	EXPORT_WELL,
 	EXPORT_NO_SPACE,
 	EXPORT_CORRUPT,
+	EXPORT_FLUSH_FAILED,
 };
 
 struct export {

@@ -198,7 +198,7 @@ static const char *io_status(const struct export *export)
 
 	if (device_state_read(export, &trouble))
 		return "failed";
-	return trouble == EXPORT_NO_SPACE ? "nospace" : trouble == EXPORT_CORRUPT ? "failed" : "ok";
+	return trouble == EXPORT_NO_SPACE ? "nospace" : trouble == EXPORT_WELL ? "ok" : "failed";
 }
 
 static int run_block(struct qmp_session *session, struct json_object *arguments,

@@ -294,7 +294,7 @@ static int write_back(const char *name, bool *broken, struct qc_error *err)
 		ret = qc_status_parse(params, name, &status, err);
 	if (ret < 0)
 		return ret;
-	*broken = !strcmp(status.mode, "failed");
+	*broken = !strcmp(status.mode, "failed") || !strcmp(status.mode, "flush-failed");
 	if (strcmp(status.mode, "rw"))
 		return 0;
 	node = qc_dm_node(name);

@@ -75,7 +75,7 @@ struct qc_job_status {
 };
 
 struct qc_status {
-	char mode[16];		/* rw, ro, out-of-space, failed */
+	char mode[16];		/* rw, ro, out-of-space, failed, flush-failed */
 	u64 cluster_sectors;
 	u64 mapped, total;	/* guest clusters of the top layer */
 	u64 used, host_total;	/* host clusters */
