@@ -2,7 +2,8 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 #
 # The disk below fails the N-th write, or read, for every N (nth_fault.c): nothing that was flushed is
-# lost, the image stays consistent, and no request fails that has nothing to do with it.
+# lost, also on a disk that forgets its cache, the image stays consistent, and no request fails that
+# has nothing to do with it.
 #
 # The short form tries some, with one seed; QCHAIN_LONG=1 tries all, with
 # QCHAIN_SEEDS seeds (3). A failure is repeated by the line that it prints.
@@ -42,7 +43,7 @@ nth() {
 
 echo "# seed $seed"
 modprobe nbd nbds_max=1 max_part=0 || skip_all "there is no nbd"
-plan 8
+plan 11
 dir=$scratch
 prepare large 4M cluster_size=65536
 prepare small 4M cluster_size=512,refcount_bits=64
@@ -55,5 +56,8 @@ try "one write fails, clusters of 512 bytes and a refcount table that grows" \
 	nth small 512 5 --torn
 try "writes fail from one moment on, clusters of 512 bytes" nth small 512 3 --from
 try "one write fails, version 2" nth v2 4096 2 --torn
+try "a disk forgets, clusters of 64 KiB" nth large 65536 6 --forget
+try "a disk forgets some of it, clusters of 512 bytes" nth small 512 6 --forget --torn
+try "a disk forgets, and fails from one moment on" nth large 65536 3 --forget --from
 try "one read fails" nth large 65536 2 --reads
 try "reads fail from one moment on" nth small 512 2 --reads --from

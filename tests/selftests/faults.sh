@@ -225,31 +225,260 @@ suspended() {
 	qemu-img info -f qcow2 $TOP | grep -q "^backing file: $scratch/base"
 }
 
-# A flush of the module's own fails, and all goes well again before anybody asks: the next flush of the
-# device fails, and the next write with FUA, each once. Below is what has a cache to be flushed.
-flush_told() {
-	local kind loop TOP=/dev/mapper/qcflush
+# ---- flushes that fail -------------------------------------------------------------------
 
+CACHED=/dev/mapper/qccache
+
+# A disk with a write cache, which can forget what is in it, and on it $1 or, without, the top layer's
+# image.
+cached_disk() {
+	local loop
+
+	rm -f "$scratch/cached"
 	truncate -s 32M "$scratch/cached"
 	loop=$(losetup --find --show "$scratch/cached")
-	ln -s "$loop" "$scratch/qcflush.disk"
-	attach qcflush "$(pieces "$loop")"
-	dd if="$scratch/top.image" of=$TOP bs=64k oflag=direct,dsync status=none
-	attach qctest "$(table_of '' qcow2 $TOP qcow2 $BASE)"
+	ln -sfn "$loop" "$scratch/qccache.disk"
+	attach qccache "$(pieces "$loop")"
+	dd if="${1:-$image}" of=$CACHED bs=64k oflag=direct,dsync status=none
+	cp "$model" "$scratch/now"
+}
+
+attach_cached() {
+	cached_disk
+	attach qctest "$(table_of '' qcow2 $CACHED qcow2 $BASE)"
+}
+
+# What is on it now is stable.
+remembers() {
+	cp "$scratch/cached" "$scratch/stable"
+}
+
+# Flushes go to every piece, writes to none of this one.
+flushes_fail() {
+	fail_at qccache $((31 * MIB)) $CLUSTER error_writes
+}
+
+# The flush has failed, and with it goes what was written since the last one; from then on all is well.
+forgets() {
+	dd if="$scratch/stable" of="$scratch/cached" bs=$MIB conv=notrunc status=none
+	fail_at qccache
+}
+
+put_cached() {
+	sound $CACHED
+	content $CACHED "$scratch/now"
+	detach qccache
+	losetup -d "$(readlink "$scratch/qccache.disk")"
+}
+
+detach_cached() {
+	detach qctest
+	put_cached
+}
+
+events() {
+	dmsetup info -c --noheadings -o events qctest
+}
+
+reload() {
+	dmsetup load qctest --table "$(dmsetup table qctest)"
+	dmsetup suspend qctest
+	dmsetup resume qctest
+}
+
+# Each time.
+refuses_writes() {
+	local kind i
+
+	for i in 1 2; do
+		for kind in fdatasync dsync; do
+			fails stable $kind
+		done
+		fails dd if=/dev/zero of=/dev/mapper/qctest bs=$CLUSTER count=1 \
+			seek="${1:-0}" oflag=direct,seek_bytes
+		fails blkdiscard -o 0 -l $((2 * CLUSTER)) /dev/mapper/qctest
+		fails blkdiscard -o 512 -l 512 /dev/mapper/qctest
+		fails blkdiscard -z -o 0 -l $((2 * CLUSTER)) /dev/mapper/qctest
+	done
+}
+
+# sectors OFFSET: two sectors are written, for which the rest of their clusters is copied. All at once:
+# the commit in the background may come at any moment, and no flush that is well may come after it.
+sectors() {
+	dd if=/dev/urandom of=/dev/mapper/qctest bs=1024 count=1 seek="$1" oflag=direct,seek_bytes \
+		status=none
+}
+
+# Sectors are written into clusters that are copied for it, through a table that there is and through one
+# that is new; then a flush fails, and with it all that is lost. What was flushed before is served, also
+# the rest of those clusters by the image on disk, and by the device when it is loaded anew.
+loses_flush() {
+	local before
+
+	attach_cached
+	writes $((6 * MIB)) conv=fsync
+	remembers
+	before=$(events)
+	flushes_fail
+	sectors $((2 * MIB - 512))
+	fails stable fdatasync
+	forgets
+	mode_is flush-failed
+	wait_for 10 eval '[ "$(events)" -gt '"$before"' ]'
+	[ "$(dmesg | tail -n 20 | grep -c "qchain: image on .* a flush failed")" -gt 0 ]
+	refuses_writes
+	dmsetup message qctest 0 drop_caches
+	reads $((4 * MIB)) 65536
+	reads $((6 * MIB))
+	reads_error $((2 * MIB - CLUSTER))
+	reads_error $((2 * MIB))
+	# In the same block of the L2 table.
+	reads_error 0
+	content $CACHED "$scratch/now"
+}
+
+loses_flush_reload() {
+	loses_flush
+	reload
+	mode_is rw
+	same_bytes "$scratch/now" /dev/mapper/qctest
+	stable fdatasync
+	writes $MIB conv=fsync
+	writes $((2 * MIB)) conv=fsync
+	same_bytes "$scratch/now" /dev/mapper/qctest
+	detach_cached
+}
+
+loses_flush_attach() {
+	loses_flush
+	detach qctest
+	sound $CACHED
+	attach qctest "$(table_of '' qcow2 $CACHED qcow2 $BASE)"
+	mode_is rw
+	same_bytes "$scratch/now" /dev/mapper/qctest
+	writes $MIB conv=fsync
+	detach_cached
+}
+
+# Suspend and resume come to their end. A table from before is of no use.
+loses_flush_suspend() {
+	attach_cached
+	writes $((7 * MIB)) conv=fsync
+	remembers
+	dmsetup load qctest --table "$(dmsetup table qctest)"
+	flushes_fail
+	sectors $((2 * MIB - 512))
+	timeout 60 dmsetup suspend qctest
+	forgets
+	fails message release 0
+	timeout 60 dmsetup resume qctest
+	mode_is flush-failed
+	refuses_writes
+	cmp "$scratch/stable" "$scratch/cached"
+	reload
+	mode_is rw
+	same_bytes "$scratch/now" /dev/mapper/qctest
+	detach_cached
+}
+
+# A flush of the device with nothing to commit goes down as it is. Everything can be read.
+loses_passed_flush() {
+	attach_cached
+	# The tables have been looked at before, and the header written.
+	writes 16384 conv=fsync
+	remembers
+	flushes_fail
+	sectors 16384
+	fails stable fdatasync
+	forgets
+	mode_is flush-failed
+	refuses_writes
+	same_bytes "$scratch/now" /dev/mapper/qctest
+	reload
+	mode_is rw
+	same_bytes "$scratch/now" /dev/mapper/qctest
+	detach_cached
+}
+
+# A flush of the module's own fails, and all goes well again before anybody asks: when the image has been
+# loaded anew the first flush of the device fails, and the first write with FUA, each once.
+flush_told() {
+	local kind waiting
+
+	attach_cached
+	timeout 60 dmsetup wait qctest "$(events)" &
+	waiting=$!
+	flushes_fail
 	dd if=/dev/zero of=/dev/mapper/qctest bs=$CLUSTER count=1 seek=7M oflag=direct,seek_bytes \
 		status=none
-	# Flushes go to every piece, writes to none of this one.
-	fail_at qcflush $((31 * MIB)) $CLUSTER error_writes
-	sleep 7
-	fail_at qcflush
+	wait $waiting
+	fail_at qccache
+	mode_is flush-failed
+	reload
+	mode_is rw
 	for kind in fdatasync dsync; do
 		fails stable $kind
 		stable $kind
 	done
+	dd if=/dev/zero of="$scratch/now" bs=$CLUSTER count=1 conv=notrunc status=none
 	stable fdatasync
 	mode_is rw
+	detach_cached
+}
+
+# job_is WORDS...: the only job of qctest, state, error and operation.
+job_is() {
+	local words
+
+	read -r -a words <<< "$(dmsetup status qctest)"
+	[ "${words[13]} ${words[16]} ${words[17]}" = "$*" ]
+}
+
+# A job that writes to the top layer ends, whatever it is to do after errors.
+loses_flush_stream() {
+	attach_cached
+	remembers
+	flushes_fail
+	message job_start j stream 0 - speed=65536 on_error="$1"
+	fails stable fdatasync
+	forgets
+	wait_for 60 job_is ended 5 write
+	mode_is flush-failed
+	message job_forget j
+	fails message job_start j stream 0 -
+	reload
+	mode_is rw
+	message job_start j stream 0 -
+	wait_for 60 job_is ended 0 -
+	detach_cached
+}
+
+# And one that writes to a backing layer, of which the device's writes know nothing.
+loses_flush_commit() {
+	local over=$scratch/over
+
+	cached_disk
+	qemu-img create -q -f qcow2 -u -b $CACHED -F qcow2 "$over" 8M
+	qemu-io -f qcow2 -c "write -q -P 9 1M 4M" "$over"
+	dmsetup create qctest --table "$(table_of "" qcow2 "$over" qcow2 $CACHED qcow2 $BASE) 2 writable 1"
+	cat /dev/mapper/qctest > "$scratch/now"
+	message job_start j commit 0 1 speed=65536 on_error=stop
+	flushes_fail
+	wait_for 60 mode_is flush-failed
+	fail_at qccache
+	wait_for 60 job_is ended 5 write
+	writes $((7 * MIB)) conv=fsync
+	reads $((7 * MIB))
+	message job_forget j
+	fails message job_start j commit 0 1
+	reload
+	mode_is rw
+	same_bytes "$scratch/now" /dev/mapper/qctest
+	message job_start j commit 0 1
+	wait_for 60 job_is ready 0 -
 	detach qctest
-	clean $TOP
+	content "$over" "$scratch/now"
+	put_cached
 }
 
 # What the layer that is below a new one now could not write back, a flush of the device needs.
@@ -472,7 +701,7 @@ modprobe dm-flakey || skip_all "there is no dm-flakey"
 # Everything takes several times as long on the debug kernel, but that is the one that has dm-dust.
 short=
 [[ $(uname -r) != *debug* ]] || [ -n "${QCHAIN_LONG:-}" ] || short=1
-plan $((short ? 2 : 26))
+plan $((short ? 2 : 33))
 spare_disks=()
 spare_names=()
 make_spares
@@ -512,7 +741,14 @@ try "top layer: writes fail now and then" now_and_then error_writes --may-fail w
 try "top layer: everything fails now and then" now_and_then error \
 	--may-fail read --may-fail write --may-fail flush
 try "top layer: nothing can be written back on suspend" suspended
+try "top layer: a flush fails, the disk forgets; loaded anew" loses_flush_reload
+try "top layer: a flush fails, the disk forgets; attached anew" loses_flush_attach
+try "top layer: a flush fails on suspend" loses_flush_suspend
+try "top layer: a flush of the user's fails below" loses_passed_flush
 try "top layer: a flush fails that nobody had asked for" flush_told
+try "top layer: a flush fails under a job, which is to stop" loses_flush_stream stop
+try "top layer: a flush fails under a job, which is to ignore errors" loses_flush_stream ignore
+try "backing layer: a flush fails under a job" loses_flush_commit
 try "a layer below a new top cannot be written back" kept_below
 try "backing layer: a data cluster fails" base_data
 try "backing layer: an L2 table fails" under bad-base "$(l2 $BASE 1) $CLUSTER error" read \

@@ -68,9 +68,15 @@ static void make_stable(struct faulty_disk *d, uint64_t sector)
 	d->dirty[sector] = false;
 }
 
-/* Does this request fail?  Counts it. */
-static bool fails(struct faulty_disk *d, uint32_t command, uint64_t from, uint32_t len)
+static bool is_flush(uint32_t type)
 {
+	return (type & 0xffff) == NBD_CMD_FLUSH || (type & NBD_CMD_FLAG_FUA);
+}
+
+/* Does this request fail?  Counts it. */
+static bool fails(struct faulty_disk *d, uint32_t type, uint64_t from, uint32_t len)
+{
+	uint32_t command = type & 0xffff;
 	static const char * const names[] = {
 		[NBD_CMD_READ] = "read", [NBD_CMD_WRITE] = "write",
 		[NBD_CMD_FLUSH] = "flush", [NBD_CMD_TRIM] = "discard",
@@ -78,15 +84,34 @@ static bool fails(struct faulty_disk *d, uint32_t command, uint64_t from, uint32
 	enum faulty_what what = command == NBD_CMD_READ ? FAULTY_READS : FAULTY_WRITES;
 	uint64_t nr = what == FAULTY_READS ? ++d->counts.reads : ++d->counts.writes;
 
+	d->counts.flushes += is_flush(type);
 	if (d->list)
 		printf("# %s %" PRIu64 ": %s [%" PRIu64 ", +%u)\n",
 		       what == FAULTY_READS ? "read" : "write", nr, names[command], from, len);
+	if (d->plan.what == FAULTY_FLUSHES && is_flush(type)) {
+		what = FAULTY_FLUSHES;
+		nr = d->counts.flushes;
+	}
 	if (d->plan.what != what || nr < d->plan.first || nr - d->plan.first >= d->plan.count)
 		return false;
 	d->counts.failed++;
+	d->counts.flushes_failed += is_flush(type);
 	snprintf(d->counts.last, sizeof(d->counts.last), "%s [%" PRIu64 ", +%u)", names[command],
 		 from, len);
 	return true;
+}
+
+/* The cache is gone; what was in it may have reached the disk before, when the failure is torn. */
+static void forget(struct faulty_disk *d)
+{
+	for (uint64_t s = 0; s < d->end / SECTOR; s++) {
+		if (!d->dirty[s])
+			continue;
+		if (d->plan.torn && rnd(d) % 2)
+			make_stable(d, s);
+		memcpy(d->cached + s * SECTOR, d->stable + s * SECTOR, SECTOR);
+		d->dirty[s] = false;
+	}
 }
 
 /*
@@ -101,6 +126,10 @@ static void carry_out(struct faulty_disk *d, uint32_t type, uint64_t from, uint3
 	static const unsigned int shares[] = { 0, 1, 2, 4 };
 	unsigned int share = failed ? shares[rnd(d) % 4] : 4;
 
+	if (failed && is_flush(type) && d->plan.forgets) {
+		forget(d);
+		return;
+	}
 	if (failed && !d->plan.torn)
 		return;
 	if (command == NBD_CMD_FLUSH) {
@@ -149,7 +178,7 @@ static void *serve(void *arg)
 			break;
 
 		pthread_mutex_lock(&d->lock);
-		failed = fails(d, command, from, len);
+		failed = fails(d, type, from, len);
 		if (command == NBD_CMD_READ)
 			memcpy(buf, d->cached + from, len);
 		else

@@ -18,6 +18,7 @@ enum faulty_what {
 	FAULTY_NOTHING,
 	FAULTY_READS,
 	FAULTY_WRITES,		/* flushes and discards are among them */
+	FAULTY_FLUSHES,		/* and writes with FUA */
 };
 
 /* Which requests fail, counted from the moment that the plan is made. */
@@ -26,12 +27,15 @@ struct faulty_plan {
 	uint64_t first;		/* 1: the next one */
 	uint64_t count;		/* so many in a row */
 	bool torn;		/* a part of what fails is done all the same */
+	bool forgets;		/* with a flush or FUA write that fails goes all that was cached */
 };
 
 struct faulty_counts {
 	uint64_t reads;
 	uint64_t writes;
+	uint64_t flushes;		/* of these; writes with FUA are among them */
 	uint64_t failed;
+	uint64_t flushes_failed;
 	char last[64];		/* the request that failed last, in words */
 };
 

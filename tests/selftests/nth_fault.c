@@ -8,6 +8,10 @@
  * content it may show.  A write that fails leaves old or new; what was flushed must be there after
  * a power cut, and what was acknowledged after a detach.  QEMU reads the images, and checks them.
  *
+ * After a flush that failed nothing is written any more: the mode says so, all but reads fail, and
+ * after a detach there is what a power cut must leave.  A disk that forgets has dropped, with the
+ * flush, everything that was written since the last one that went well.
+ *
  * Modes, that is how the disk fails:
  *	one	the N-th request, and no other
  *	from	all from the N-th on, until the end of the operations; it is well again before the
@@ -73,6 +77,7 @@ static struct {
 	bool reads;
 	bool from;
 	bool torn;
+	bool forget;
 } opt = {
 	.disk = "/dev/nbd0", .below = "", .layers = 1, .disk_size = 16 << 20, .cluster = 65536,
 	.nr_ops = 40,
@@ -88,7 +93,7 @@ static uint64_t *durable;		/* the same after a power cut */
 static uint64_t *durable_at_cut;
 static unsigned int round_nr;
 static unsigned long leaks, cut_leaks;	/* images with such, after a detach or a power cut */
-static unsigned long failed_ops, bad_rounds, refused_attaches;
+static unsigned long failed_ops, bad_rounds, refused_attaches, aborts;
 static bool bad;			/* this round */
 
 static uint64_t rng;
@@ -120,7 +125,8 @@ static __attribute__((format(printf, 1, 2))) void complain(const char *fmt, ...)
 
 	faulty_disk_counts(disk, &counts);
 	va_start(ap, fmt);
-	printf("# nth_fault: %s %u, ", opt.reads ? "read" : "write", round_nr);
+	printf("# nth_fault: %s %u, ",
+	       opt.reads ? "read" : opt.forget ? "flush" : "write", round_nr);
 	vprintf(fmt, ap);
 	printf(" (%" PRIu64 " requests failed, the last a %s; seed %" PRIu64 ")\n", counts.failed,
 	       counts.last, opt.seed);
@@ -187,12 +193,13 @@ static void detach(void)
 	dm_task_update_nodes();
 }
 
-/* The status says that nothing is wrong with the image: I/O errors are not the image's. */
-static void check_status(void)
+/* Is it the device's? */
+static bool mode_is(const char *mode)
 {
 	struct dm_task *task = dm_task_create(DM_DEVICE_STATUS);
 	uint64_t start, length;
 	char *type, *params;
+	bool is;
 
 	if (!task || !dm_task_set_name(task, NAME))
 		die("libdevmapper");
@@ -200,9 +207,27 @@ static void check_status(void)
 	if (!task)
 		die("no status");
 	dm_get_next_target(task, NULL, &start, &length, &type, &params);
-	if (strncmp(params, "rw ", 3))
-		complain("the status is '%s'", params);
+	is = !strncmp(params, mode, strlen(mode)) && params[strlen(mode)] == ' ';
 	dm_task_destroy(task);
+	return is;
+}
+
+/* Flushes that failed, those of writes with FUA included. */
+static uint64_t flushes_failed(void)
+{
+	struct faulty_counts counts;
+
+	faulty_disk_counts(disk, &counts);
+	return counts.flushes_failed;
+}
+
+/* The status says that nothing is wrong with the image: I/O errors are not the image's. */
+static void check_status(bool aborted)
+{
+	const char *mode = aborted ? "flush-failed" : "rw";
+
+	if (!mode_is(mode))
+		complain("the mode is not %s", mode);
 }
 
 /* ---- contents ---- */
@@ -341,15 +366,6 @@ static void cut(const char *path)
 	memcpy(durable_at_cut, durable, size / SECTOR * sizeof(*durable));
 }
 
-/* A flush that fails is told to who caused it, and to the next flush and the next FUA write. */
-static bool flush_failed(void)
-{
-	struct faulty_counts counts;
-
-	faulty_disk_counts(disk, &counts);
-	return !strncmp(counts.last, "flush", 5);
-}
-
 /*
  * All operations.  The power is cut, in a copy, after the first flush that succeeds when something
  * has failed, or some operations later.
@@ -358,7 +374,7 @@ static void do_ops(const char *cut_path)
 {
 	unsigned int wait = round_nr % 3, failed = 0;
 	int fd = open(DEVICE, O_RDWR | O_DIRECT | O_CLOEXEC), err;
-	bool flushed = false, was_cut = false;
+	bool flushed = false, was_cut = false, aborted = false;
 
 	if (fd < 0)
 		die(DEVICE ": %s", strerror(errno));
@@ -368,16 +384,25 @@ static void do_ops(const char *cut_path)
 		/* In the end the disk is well, so that the last flush has to succeed. */
 		if (nr == opt.nr_ops && opt.from && !(round_nr % 2))
 			faulty_disk_heal(disk);
+		aborted = aborted || (flushes_failed() && mode_is("flush-failed"));
 		err = do_op(fd, op, nr);
+		if (aborted && op->kind != OP_READ) {
+			if (err != EIO)
+				complain("operation %u, %s, after a flush that failed: %s", nr,
+					 kind_name[op->kind], strerror(err));
+			continue;
+		}
 		if (err) {
 			failed++;
 			if (err != EIO || !faults())
 				complain("operation %u, %s [%" PRIu64 ", +%" PRIu64 "): %s", nr,
 					 kind_name[op->kind], op->off, op->len, strerror(err));
-			else if (op->kind == OP_READ && !opt.reads)
+			else if (op->kind == OP_READ && !opt.reads && !flushes_failed())
 				complain("operation %u, a read, fails for want of a write", nr);
 		} else if (op->kind == OP_READ) {
-			compare(buf, op->off, op->len, live, "while attached");
+			/* What was overwritten in place and not flushed is old again. */
+			compare(buf, op->off, op->len,
+				opt.forget && flushes_failed() ? durable : live, "while attached");
 		}
 		note(op, nr, err);
 		flushed |= op->kind == OP_FLUSH && !err && faults();
@@ -388,7 +413,7 @@ static void do_ops(const char *cut_path)
 	}
 	if (!was_cut)
 		cut(cut_path);
-	if (!opt.from && failed > faults() * (flush_failed() ? 3 : 1))
+	if (!opt.from && failed > faults() && !flushes_failed())
 		complain("%u operations failed for %" PRIu64 " requests", failed, faults());
 	failed_ops += failed;
 	if (close(fd))
@@ -445,13 +470,16 @@ static void compare_device(const uint64_t *allowed)
 static uint64_t one_round(unsigned int n)
 {
 	struct faulty_plan plan = {
-		.what = !n ? FAULTY_NOTHING : opt.reads ? FAULTY_READS : FAULTY_WRITES,
+		.what = !n ? FAULTY_NOTHING : opt.reads ? FAULTY_READS :
+			opt.forget ? FAULTY_FLUSHES : FAULTY_WRITES,
 		.first = n, .count = opt.from ? UINT64_MAX : 1, .torn = opt.torn,
+		.forgets = opt.forget,
 	};
 	bool well_before_detach = !opt.from || !(n % 2);
 	char cut_path[4096], end_path[4096];
 	struct faulty_counts counts;
 	const uint64_t *expected;
+	bool aborted;
 
 	round_nr = n;
 	bad = false;
@@ -473,7 +501,8 @@ static uint64_t one_round(unsigned int n)
 			die("cannot attach after a fault");
 	}
 	do_ops(cut_path);
-	check_status();
+	aborted = flushes_failed();
+	check_status(aborted);
 	if (well_before_detach)
 		faulty_disk_heal(disk);
 	detach();
@@ -482,19 +511,20 @@ static uint64_t one_round(unsigned int n)
 	if (faulty_disk_save(disk, FAULTY_CACHED, end_path))
 		die("%s: %s", end_path, strerror(errno));
 
-	expected = well_before_detach ? live : durable;
+	expected = well_before_detach && !counts.flushes_failed ? live : durable;
+	aborts += !!counts.flushes_failed;
 	judge(cut_path, durable_at_cut, &cut_leaks, "after a power cut");
 	/* What a failure kept from being cleaned up is all that may leak. */
 	judge(end_path, expected, counts.failed ? &leaks : NULL, "after the detach");
-	if (!well_before_detach || bad) {
+	if (!well_before_detach || aborted || bad) {
 		if (!attach())
 			die("cannot attach again");
 		compare_device(expected);
-		check_status();
+		check_status(false);
 		detach();
 	}
 	bad_rounds += bad;
-	return opt.reads ? counts.reads : counts.writes;
+	return opt.reads ? counts.reads : opt.forget ? counts.flushes : counts.writes;
 }
 
 static __attribute__((noreturn)) void usage(int status)
@@ -512,6 +542,7 @@ static __attribute__((noreturn)) void usage(int status)
 	      "  --reads            let reads fail, not writes\n"
 	      "  --from             all from the N-th on fail, not only that\n"
 	      "  --torn             what fails is done in part\n"
+	      "  --forget           let flushes fail, and lose what was written since the last one\n"
 	      "  --rounds N         try so many, spread over all that there are (all)\n"
 	      "  --only N           try this alone\n"
 	      "  --list             only print the requests of a round without faults\n",
@@ -532,6 +563,7 @@ static void parse(int argc, char **argv)
 		{ "reads", no_argument, NULL, 'r' },
 		{ "from", no_argument, NULL, 'f' },
 		{ "torn", no_argument, NULL, 't' },
+		{ "forget", no_argument, NULL, 'g' },
 		{ "rounds", required_argument, NULL, 'R' },
 		{ "only", required_argument, NULL, 'o' },
 		{ "list", no_argument, NULL, 'L' },
@@ -571,6 +603,9 @@ static void parse(int argc, char **argv)
 			break;
 		case 't':
 			opt.torn = true;
+			break;
+		case 'g':
+			opt.forget = true;
 			break;
 		case 'R':
 			opt.rounds = strtoul(optarg, NULL, 0);
@@ -644,10 +679,10 @@ int main(int argc, char **argv)
 	else if (!opt.list)
 		rounds = try_all(requests);
 	printf("# nth_fault: %u of %" PRIu64 " %s%s%s failed in turn (seed %" PRIu64 ")\n", rounds,
-	       requests, opt.reads ? "reads" : "writes", opt.from ? " and all after it" : "",
-	       opt.torn ? " in part" : "", opt.seed);
-	printf("#   %lu operations with errors, %lu attaches refused\n", failed_ops,
-	       refused_attaches);
+	       requests, opt.reads ? "reads" : opt.forget ? "flushes" : "writes",
+	       opt.from ? " and all after it" : "", opt.torn ? " in part" : "", opt.seed);
+	printf("#   %lu operations with errors, %lu attaches refused, %lu rounds with a flush\n",
+	       failed_ops, refused_attaches, aborts);
 	printf("#   images with leaks: %lu after a detach, %lu after a power cut; %lu rounds bad\n",
 	       leaks, cut_leaks, bad_rounds);
 	faulty_disk_close(disk);
