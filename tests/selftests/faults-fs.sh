@@ -51,13 +51,16 @@ frozen() {
 	mounted "$1"
 	files
 	attach qctest "$TABLE"
+	# Before the load, which could be through by the time that this takes.
+	fsfreeze -f "$dir"
 	load --no-free &
-	while kill -0 $! 2> /dev/null; do
-		fsfreeze -f "$dir"
+	while true; do
 		mode_is rw
 		timeout 60 dd if=/dev/mapper/qctest of=/dev/null bs=4k count=1 iflag=direct status=none
 		! kill -0 $! 2> /dev/null || freezes=$((freezes + 1))
 		fsfreeze -u "$dir"
+		kill -0 $! 2> /dev/null || break
+		fsfreeze -f "$dir"
 	done
 	wait $!
 	echo "# frozen $freezes times under load"

@@ -242,7 +242,7 @@ try "in one transaction with an external snapshot" mixed
 
 # The daemon alone, and with the process that changes devices.
 killed() {
-	local n a b pid rounds=${QCHAIN_KILLS:-2}
+	local n a b pid rounds=$some_kills
 
 	for n in $(seq "$rounds"); do
 		request transaction "{\"actions\": [$(action p "k$n"), $(action q "k$n")]}"

@@ -602,7 +602,7 @@ stopped() {
 # --- a daemon that is killed ----------------------------------------------------------------------
 
 killed() {
-	local n top=node-A low high rounds=${QCHAIN_KILLS:-4}
+	local n top=node-A low high rounds=$many_kills
 
 	fresh_dir ext4
 	cd "$dir"

@@ -9,6 +9,10 @@ for tool in qemu-img qemu-io fio gojq python3; do
 	command -v $tool > /dev/null || skip_all "$tool is not installed"
 done
 mkdir -p /run/lock
+# How often the daemon is killed, in tests that do it often or now and then.
+many_kills=${QCHAIN_KILLS:-4}
+some_kills=${QCHAIN_KILLS:-2}
+[ -z "${QCHAIN_SHORT:-}" ] || many_kills=2 some_kills=1
 ulimit -n 65536
 
 export QCHAIN_STATE=$scratch/state.json

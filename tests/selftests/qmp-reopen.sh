@@ -153,7 +153,7 @@ stopped() {
 try "a stopped device" stopped
 
 killed() {
-	local n name rounds=${QCHAIN_KILLS:-2}
+	local n name rounds=$some_kills
 
 	for n in $(seq "$rounds"); do
 		name=$([ $((n % 2)) = 1 ] && echo '"flat"' || echo '"mid"')

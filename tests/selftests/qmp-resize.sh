@@ -205,7 +205,7 @@ left_suspended() {
 try "a device that was left suspended" left_suspended
 
 killed() {
-	local n mib rounds=${QCHAIN_KILLS:-2}
+	local n mib rounds=$some_kills
 
 	for n in $(seq "$rounds"); do
 		# Larger and smaller in turn.

@@ -375,7 +375,7 @@ restarted() {
 	[ -z "$(io_max qctest-a)" ]
 	fast qctest-a read_some
 	# In the middle of it.
-	for round in $(seq "${QCHAIN_KILLS:-2}"); do
+	for round in $(seq "$some_kills"); do
 		request block_set_io_throttle "$(arguments bps_rd=131072 "group=\"${groups[round % 3]}\"")"
 		sleep "0.$(printf '%03d' $((RANDOM % 30)))"
 		kill_daemon

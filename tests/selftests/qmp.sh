@@ -421,7 +421,7 @@ requests_of() {
 }
 
 truncate -s 1M k0.raw
-rounds=${QCHAIN_KILLS:-4}
+rounds=$many_kills
 failed=
 done=0
 for n in $(seq 1 "$rounds"); do
