@@ -577,8 +577,12 @@ struct qc_image *qc_image_open(enum qc_format format, const char *name, bool wri
 	image->busy = true;
 	mutex_unlock(&registry_lock);
 
-	if (again && qc_image_aborted(again))
+	if (!r && again && qc_image_aborted(again)) {
 		qc_writer_settle(again);
+		/* By then it has written and grown the file for the last time. */
+		qc_store_note_written(image->store, qc_store_size(image->store));
+		r = qc_store_reread(image->store);
+	}
 	if (!r)
 		r = image_load(image, !store, top, error);
 

@@ -262,8 +262,14 @@ int qc_io_end(struct dm_target *ti, struct bio *bio, blk_status_t *error)
 	struct qc_io *io = dm_per_bio_data(bio, sizeof(*io));
 
 	/* Of one before a FUA write dm does not look at the error; nor does a job see it. */
-	if (io->flush)
-		qc_store_flush_end(target->chain.top->store, blk_status_to_errno(*error));
+	if (io->flush) {
+		/* With NOWAIT it may not even have been tried. */
+		qc_store_flush_end(target->chain.top->store, *error == BLK_STS_AGAIN ? 0 :
+				   blk_status_to_errno(*error));
+		/* Another one may have failed before it, and left it nothing to do. */
+		if (!*error && qc_image_aborted(target->chain.top))
+			*error = BLK_STS_IOERR;
+	}
 	io_leave(io, target->chain.top);
 	return DM_ENDIO_DONE;
 }

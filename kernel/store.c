@@ -3,6 +3,7 @@
  * What block devices and files have in common as stores: opening, from which context the work is
  * done, and requests that direct I/O can't take as they are.
  */
+#include <linux/backing-dev.h>
 #include <linux/fcntl.h>
 #include <linux/file.h>
 #include <linux/hash.h>
@@ -209,6 +210,19 @@ static int store_open_files(struct qc_store *store, const char *name)
 	return 0;
 }
 
+int qc_store_reread(struct qc_store *store)
+{
+	struct address_space *mapping = store->file->f_mapping;
+	int r;
+
+	if (!store->direct && !(store->writable && mapping_can_writeback(mapping)))
+		return 0;
+	r = filemap_write_and_wait(mapping);
+	if (!r)
+		invalidate_inode_pages2(mapping);	/* a page in use may stay: I/O copes */
+	return r;
+}
+
 static int store_setup(struct qc_store *store)
 {
 	struct address_space *mapping = store->file->f_mapping;
@@ -233,12 +247,9 @@ static int store_setup(struct qc_store *store)
 	if (r)
 		return r;
 
-	if (store->direct) {
-		r = filemap_write_and_wait(mapping);
-		if (r)
-			return r;
-		invalidate_inode_pages2(mapping);	/* a page in use may stay: I/O copes */
-	}
+	r = qc_store_reread(store);
+	if (r)
+		return r;
 
 	if (store->writable) {
 		store->rmw_locks = kcalloc(QC_RMW_LOCKS, sizeof(*store->rmw_locks), GFP_KERNEL);

@@ -234,6 +234,13 @@ int qc_store_grow(struct qc_store *store, u64 size);
 int qc_store_truncate(struct qc_store *store, u64 size);
 
 /*
+ * qc_store_reread - what is read from here on is what lies on the disk.
+ * The page cache is written out and dropped: what it could not write it holds as if it had.  Of
+ * memory file systems it is all there is.  0 or a negative errno.  Process context, sleeps.
+ */
+int qc_store_reread(struct qc_store *store);
+
+/*
  * qc_store_zero_from - the position from which on everything in the store is known to
  * read as zeroes and never was written since (U64_MAX when unknown).  A regular file:
  * its size when opened, moved up by the users through qc_store_note_written().

@@ -320,13 +320,15 @@ static bool has_aborted(const struct qc_target *target)
 
 static const char *mode_name(const struct qc_target *target)
 {
-	if (has_aborted(target))
+	if (qc_image_aborted(target->chain.top))
 		return "flush-failed";
 	if (target->read_only)
 		return "ro";
 	if (READ_ONCE(target->chain.top->corrupt))
 		return "failed";
-	return READ_ONCE(target->out_of_space) ? "out-of-space" : "rw";
+	if (READ_ONCE(target->out_of_space))
+		return "out-of-space";
+	return has_aborted(target) ? "flush-failed" : "rw";
 }
 
 static size_t emit_count(char *result, size_t maxlen, size_t sz, const struct qc_count *count,

@@ -248,8 +248,10 @@ attach_cached() {
 	attach qctest "$(table_of '' qcow2 $CACHED qcow2 $BASE)"
 }
 
-# What is on it now is stable.
+# What is on it now is stable, and no commit in the background is due.
 remembers() {
+	dmsetup suspend qctest
+	dmsetup resume qctest
 	cp "$scratch/cached" "$scratch/stable"
 }
 
@@ -303,7 +305,7 @@ refuses_writes() {
 }
 
 # sectors OFFSET: two sectors are written, for which the rest of their clusters is copied. All at once:
-# the commit in the background may come at any moment, and no flush that is well may come after it.
+# the commit in the background comes after five seconds, and no flush that is well may come after it.
 sectors() {
 	dd if=/dev/urandom of=/dev/mapper/qctest bs=1024 count=1 seek="$1" oflag=direct,seek_bytes \
 		status=none
