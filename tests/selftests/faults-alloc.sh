@@ -45,20 +45,47 @@ unmarked() {
 }
 
 # With $hurt and $heal to be run, on the chain of chain().
-shaken() {
+load() {
 	attach qctest "$TABLE"
 	random_io --seed "$seed" --model "$model" --out "$model.new" --timeout 400 --ops $ops \
 		--cluster "$CLUSTER" --max-io 262144 --threads 3 \
 		--may-fail read --may-fail write --may-fail flush \
 		--hurt "dmsetup message qctest 0 drop_caches; $hurt" --heal "$heal" \
 		/dev/mapper/qctest
-	mode_is rw || { dmsetup status qctest; return 1; }
+}
+
+consistent() {
 	detach qctest
 	unmarked "$TOP"
 	sound "$TOP"
-	content "$TOP" "$model.new"
 	qemu-img convert -f qcow2 -O raw -l before "$TOP" "$scratch/before"
 	cmp "$model" "$scratch/before"
+}
+
+shaken() {
+	load
+	mode_is rw || { dmsetup status qctest; return 1; }
+	consistent
+	content "$TOP" "$model.new"
+}
+
+# The same with flushes, after one of which nothing is written any more, and what is not committed is
+# not served. The last one fails for certain.
+flushes_shaken() {
+	local status=0
+
+	heal="$(probability fail_make_request 100); ! sync -d /dev/mapper/qctest; $heal"
+	load > "$scratch/load" 2>&1 || status=$?
+	cat "$scratch/load"
+	# 2: the last compare cannot read. Wrong content is something else, and so is no end.
+	[ $status = 0 ] || { [ $status = 2 ] && ! grep -q "not done after" "$scratch/load"; }
+	mode_is flush-failed
+	consistent
+	attach qctest "$TABLE"
+	mode_is rw
+	random_io --seed "$seed" --model <(cat /dev/mapper/qctest) --ops $ops --cluster "$CLUSTER" \
+		--threads 3 /dev/mapper/qctest
+	consistent
 }
 
 # chain_on PLACE: with the top layer there, and a snapshot in it that shares its tables and clusters.
@@ -77,7 +104,7 @@ chain_on() {
 	qemu-img snapshot -c before "$TOP"
 }
 
-# shaken_by KIND PERCENT PLACE
+# shaken_by KIND PERCENT PLACE [FUNCTION]
 shaken_by() {
 	local failed
 
@@ -85,16 +112,18 @@ shaken_by() {
 	hurt=$(probability "$1" "$2")
 	heal=$(probability "$1" 0)
 	echo $many > "$debugfs/$1/times"
-	shaken
+	"${4:-shaken}"
 	failed=$((many - $(cat "$debugfs/$1/times")))
 	echo "# $1: $failed times"
 	[ $failed -gt 0 ]
 }
 
+# requests_fail BYTES FUNCTION: only such as have that much data.
 requests_fail() {
 	place disk
 	echo 1 > "/sys/class/block/${place#/dev/}/make-it-fail"
-	shaken_by fail_make_request 10 disk
+	echo "$1" > $debugfs/fail_make_request/space
+	shaken_by fail_make_request 10 disk "$2"
 }
 
 every_call() {
@@ -110,7 +139,7 @@ mountpoint -q $debugfs || mount -t debugfs none $debugfs
 	skip_all "the kernel cannot fail chosen allocations (tools/vm --kernel debug can)"
 
 echo "# seed $seed"
-plan $((1 + ${#calls[@]} + 2 * ${#places[@]}))
+plan $((2 + ${#calls[@]} + 2 * ${#places[@]}))
 for kind in failslab fail_page_alloc; do
 	set_up $kind
 done
@@ -126,4 +155,5 @@ for p in "${places[@]}"; do
 	try "pages are not got under random I/O, on $p" shaken_by fail_page_alloc 10 "$p"
 done
 place disk
-try "requests fail under random I/O" requests_fail
+try "requests fail under random I/O" requests_fail 1 shaken
+try "requests and flushes fail under random I/O" requests_fail 0 flushes_shaken
