@@ -53,11 +53,11 @@ try "one write fails, clusters of 64 KiB" nth large 65536 3
 try "one write fails in part" nth large 65536 2 --torn
 try "writes fail from one moment on" nth large 65536 2 --from --torn
 try "one write fails, clusters of 512 bytes and a refcount table that grows" \
-	nth small 512 5 --torn
+	nth small 512 3 --torn
 try "writes fail from one moment on, clusters of 512 bytes" nth small 512 3 --from
 try "one write fails, version 2" nth v2 4096 2 --torn
-try "a disk forgets, clusters of 64 KiB" nth large 65536 6 --forget
-try "a disk forgets some of it, clusters of 512 bytes" nth small 512 6 --forget --torn
+try "a disk forgets, clusters of 64 KiB" nth large 65536 4 --forget
+try "a disk forgets some of it, clusters of 512 bytes" nth small 512 3 --forget --torn
 try "a disk forgets, and fails from one moment on" nth large 65536 3 --forget --from
 try "one read fails" nth large 65536 2 --reads
 try "reads fail from one moment on" nth small 512 2 --reads --from
