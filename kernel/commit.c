@@ -469,7 +469,7 @@ int qc_commit_quiesce(struct qc_image *image)
 	WRITE_ONCE(image->quiesced, true);
 	/* Once for what is dirty, once for the refcounts that this released. */
 	error = qc_commit_and_release(image) ?: qc_commit_and_release(image);
-
+	WRITE_ONCE(image->written_back, !error);
 	if (!image->writable || image->format == QC_RAW)
 		return error;
 	cancel_work_sync(&image->count_work);

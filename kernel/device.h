@@ -32,7 +32,7 @@ struct qc_device {
 
 	/* job.c, see job.h; the list under mutex */
 	struct mutex mutex;
-	bool quiet;			/* suspended, with everything written back */
+	bool quiet;			/* suspended, and what can be written back is */
 	unsigned long untold;		/* a bit for each qc_tell: of a layer that was the top */
 	struct list_head jobs;		/* in the order of their start */
 	unsigned int nr_jobs;

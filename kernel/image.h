@@ -236,6 +236,7 @@ struct qc_image {
 	struct delayed_work commit_work;
 	bool closing;			/* no more delayed commits */
 	bool quiesced;			/* nothing is to be read or written in the background */
+	bool written_back;		/* all of it, when it was last quiesced */
 	/*
 	 * For commits in the background and for releasing freed clusters.  The image's own: its
 	 * work waits for the store, and that may lie on another of the module's devices.
@@ -559,7 +560,7 @@ int qc_commit_and_release(struct qc_image *image);
 /*
  * The same until nothing is left to be written: nothing is in flight, and the image's metadata on
  * disk is complete.  Also after an error nothing is written in the background any more, so that
- * user space may change the header, until qc_commit_resume().
+ * user space may change the header, until qc_commit_resume().  Sets @image->written_back.
  */
 int qc_commit_quiesce(struct qc_image *image);
 

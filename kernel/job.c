@@ -192,32 +192,46 @@ static void job_unbind(struct qc_job *job)
 	job->chain.top = NULL;
 }
 
-/* Take the images of a table; the old ones, if any, are let go.  On failure nothing is held. */
-static int job_bind(struct qc_job *job, const struct qc_target *target)
+/*
+ * Take the images of a table, in which the job's layers are @top to @base; the old ones, if any,
+ * are let go.  On failure all is as it was.
+ */
+static int job_bind(struct qc_job *job, const struct qc_target *target, unsigned int top,
+		    unsigned int base)
 {
-	unsigned int written = written_layer(job);
+	unsigned int written = job->kind->buffered ? base : top;
+	unsigned int i, nr_uses = target->layers - top;
 	struct qc_backing *backing, *source = NULL;
-	struct qc_image *image = qc_image_get(qc_target_layer(target, written));
-	unsigned int i, nr_uses = target->layers - job->top;
-	struct qc_use *uses = kvcalloc(nr_uses, sizeof(*uses), GFP_KERNEL);
+	struct qc_image *image;
+	struct qc_use *uses;
 
-	for (i = 0; uses && i < nr_uses; i++)
-		qc_image_use(qc_target_layer(target, job->top + i), job->device, &uses[i]);
 	backing = layers_get(target, written + 1, target->layers);
-	if (!IS_ERR(backing) && written == job->base)
-		source = layers_get(target, job->top, job->base);
+	if (!IS_ERR(backing) && job->kind->buffered)
+		source = layers_get(target, top, base);
+	uses = kvcalloc(nr_uses, sizeof(*uses), GFP_KERNEL);
+	if (IS_ERR(backing) || IS_ERR(source) || !uses) {
+		if (!IS_ERR_OR_NULL(backing))
+			qc_backing_put(backing);
+		if (!IS_ERR_OR_NULL(source))
+			qc_backing_put(source);
+		kvfree(uses);
+		return -ENOMEM;
+	}
+	for (i = 0; i < nr_uses; i++)
+		qc_image_use(qc_target_layer(target, top + i), job->device, &uses[i]);
+	image = qc_image_get(qc_target_layer(target, written));
 	job_unbind(job);
+	job->layers = target->layers;
+	job->top = top;
+	job->base = base;
 	job->chain.top = image;
-	job->chain.backing = IS_ERR(backing) ? NULL : backing;
-	job->chain.backing_size = job->chain.backing ? qc_backing_size(backing) : 0;
-	job->source = IS_ERR(source) ? NULL : source;
-	job->flush_told = job->source ? qc_store_flush_sample(image->store) : 0;
+	job->chain.backing = backing;
+	job->chain.backing_size = backing ? qc_backing_size(backing) : 0;
+	job->source = source;
+	job->flush_told = source ? qc_store_flush_sample(image->store) : 0;
 	job->uses = uses;
-	job->nr_uses = uses ? nr_uses : 0;
-	if (uses && !IS_ERR(backing) && !IS_ERR(source))
-		return 0;
-	job_unbind(job);
-	return -ENOMEM;
+	job->nr_uses = nr_uses;
+	return 0;
 }
 
 /* Layer @i of the table that the job is bound to, from its top on. */
@@ -230,13 +244,6 @@ static struct qc_image *job_layer(const struct qc_job *job, unsigned int i)
 	if (i == written)
 		return job->chain.top;
 	return qc_backing_layer(job->chain.backing, i - written - 1);
-}
-
-/* Is it the table that a job in READY was told to expect: what was its base is the top layer? */
-static bool job_completed(const struct qc_job *job, const struct qc_target *target)
-{
-	return job->completing && target->layers == job->layers - job->base &&
-	       qc_image_same(job->chain.top, target->chain.top);
 }
 
 /* Can this be done to the images?  They are bound. */
@@ -291,40 +298,94 @@ static void job_start_over(struct qc_job *job)
 	spin_unlock(&job->device->lock);
 }
 
+/* Where a job is in another table. */
+struct place {
+	unsigned int top;
+	bool moved;		/* it has to be bound again: to other layers, or images of them */
+	bool again;		/* down to the base there are other images of them */
+	bool edited;		/* which somebody can have changed meanwhile */
+};
+
+/*
+ * Find the layers of a job, from @old on, in a table, from @new on: down to its base they are all
+ * there, one behind the other.  Below, some may be gone: what they had another job has copied.
+ */
+static int match_layers(const struct qc_job *job, unsigned int old, const struct qc_target *target,
+			unsigned int new, struct place *place)
+{
+	struct qc_image *image;
+
+	*place = (struct place) {
+		.top = new,
+		.moved = new != old || target->layers != job->layers,
+	};
+	for (; old < job->layers; old++) {
+		image = job_layer(job, old);
+		if (new == target->layers || !qc_image_same(image, qc_target_layer(target, new))) {
+			if (old <= job->base)
+				return -ESTALE;
+			continue;
+		}
+		place->moved |= image != qc_target_layer(target, new);
+		if (old <= job->base) {
+			place->again |= image != qc_target_layer(target, new);
+			place->edited |= READ_ONCE(image->released) || qc_image_aborted(image);
+		}
+		new++;
+	}
+	return new == target->layers ? 0 : -ESTALE;
+}
+
+static int job_place(const struct qc_job *job, const struct qc_target *target, struct place *place)
+{
+	unsigned int top = 0;
+
+	while (top < target->layers &&
+	       !qc_image_same(job_layer(job, job->top), qc_target_layer(target, top)))
+		top++;
+	return match_layers(job, job->top, target, top, place);
+}
+
+/* Is it the table that a job in READY was told to expect: what was its base is the top layer? */
+static bool job_completed(const struct qc_job *job, const struct qc_target *target)
+{
+	struct place place;
+
+	return job->completing && !match_layers(job, job->base, target, 0, &place);
+}
+
 /* Go on over another table, if that is possible.  No lane is in a chunk. */
 static int job_rebind(struct qc_job *job, const struct qc_target *target)
 {
-	bool again = false, edited = false;
-	unsigned int i;
-	int error;
+	struct place place;
+	int error = job_place(job, target, &place);
 
-	if (target->layers != job->layers)
+	if (error)
+		return error;
+	/* A mirror is of the top layer, and in use through the images that there were... */
+	if (job->mirrors && (place.top || place.again))
 		return -ESTALE;
-	for (i = job->top; i < job->layers; i++) {
-		if (!qc_image_same(job_layer(job, i), qc_target_layer(target, i)))
-			return -ESTALE;
-		again |= job_layer(job, i) != qc_target_layer(target, i);
-		edited |= READ_ONCE(job_layer(job, i)->released) ||
-			  qc_image_aborted(job_layer(job, i));
-	}
-	if (!test_bit(written_layer(job), target->writable))
+	/* ...and without one nothing is copied from a layer that is written to meanwhile. */
+	if (job->source && !job->mirrors && !place.top)
+		return -ESTALE;
+	if (!test_bit(place.top + written_layer(job) - job->top, target->writable))
 		return -EROFS;
 	if (qc_store_flush_failed(job->chain.top->store, job->flush_told))
 		return -EIO;
+	if (place.moved) {
+		error = job_bind(job, target, place.top, place.top + job->base - job->top);
+		if (error)
+			return error;
+	}
 	/* Nothing was worked out for another length, nor for what a released one may be by now. */
-	if (!again)
-		return job_length(job, target) == job->len ? 0 : -ESTALE;
-	/* The mirror is in use through the old images. */
-	if (job->mirrors)
+	if (job_length(job, target) != job->len)
 		return -ESTALE;
-	error = job_bind(job, target);
-	if (!error && (job_length(job, target) != job->len || job_step(job) != job->step ||
-		       job_check(job, target)))
-		error = -ESTALE;
+	if (place.moved && (job_step(job) != job->step || job_check(job, target)))
+		return -ESTALE;
 	/* Going back to an internal snapshot takes away what a stream has copied since. */
-	if (!error && edited)
+	if (place.again && place.edited)
 		job_start_over(job);
-	return error;
+	return 0;
 }
 
 /* ---- lanes ---- */
@@ -678,7 +739,7 @@ void qc_jobs_halt(struct qc_device *device)
 /* Of a suspended device. */
 static bool on_disk(const struct qc_job *job)
 {
-	return job->device->quiet &&
+	return job->device->quiet && READ_ONCE(job->chain.top->written_back) &&
 	       !qc_store_flush_failed(job->chain.top->store, job->flush_told);
 }
 
@@ -865,7 +926,7 @@ static int job_prepare(struct qc_job *job, const struct qc_target *target, unsig
 	for (i = 0; i < nr_options && !error; i++)
 		error = parse_option(job, options[i]);
 	if (!error)
-		error = job_bind(job, target);
+		error = job_bind(job, target, job->top, job->base);
 	if (error)
 		return error;
 	job->written = job->chain.top->id;

@@ -439,12 +439,16 @@ static int release_layer(struct qc_target *target, const char *word)
 	struct qc_device *device = target->device;
 	unsigned int noio, layer;
 	int error = kstrtouint(word, 10, &layer);
+	struct qc_image *image;
 
 	if (error || layer >= target->layers)
 		return -EINVAL;
+	image = qc_target_layer(target, layer);
 	noio = memalloc_noio_save();
 	mutex_lock(&device->mutex);
-	error = device->quiet ? qc_image_release(qc_target_layer(target, layer), device) : -EBUSY;
+	error = -EBUSY;
+	if (device->quiet && READ_ONCE(image->written_back))
+		error = qc_image_release(image, device);
 	mutex_unlock(&device->mutex);
 	memalloc_noio_restore(noio);
 	return error;
@@ -512,7 +516,6 @@ static void qchain_postsuspend(struct dm_target *ti)
 {
 	struct qc_target *target = ti->private;
 	struct qc_device *device = target->device;
-	bool quiet = true;
 	unsigned int i;
 
 	qc_jobs_halt(device);	/* a mirror can have failed since */
@@ -528,11 +531,10 @@ static void qchain_postsuspend(struct dm_target *ti)
 			DMERR("cannot write metadata back on suspend; it is kept for the resume");
 		if (!i)
 			qc_device_keep(device, image);
-		quiet = false;
 	}
 	qc_device_owe(device, target->chain.top);
 	mutex_lock(&device->mutex);
-	device->quiet = quiet;
+	device->quiet = true;
 	mutex_unlock(&device->mutex);
 }
 

@@ -549,17 +549,146 @@ through_tables() {
 	all_is_well
 }
 
+# switch_to TABLE
+switch_to() {
+	dmsetup load qctest --table "$1"
+	dmsetup suspend qctest
+	dmsetup resume qctest
+}
+
+# A job goes on wherever its layers are, and ends where they are not.
 other_table() {
+	local above
+
 	two_layers
 	message job_start job0 stream 0 - speed=65536
 	qemu-img create -q -f qcow2 -b "$TOP" -F qcow2 "$dir/above"
-	dmsetup load qctest --table "$(table_of '' qcow2 "$dir/above" qcow2 "$TOP" qcow2 "$dir/base")"
-	dmsetup suspend qctest
-	dmsetup resume qctest
+	above=$(table_of '' qcow2 "$dir/above" qcow2 "$TOP" qcow2 "$dir/base")
+	switch_to "$above 2 writable 1"
+	state_is running
+	switch_to "$TABLE"
+	state_is running
+	switch_to "$above"
+	state_is ended
+	[ "$(error_number)" = 30 ]		# EROFS
+	message job_forget job0
+
+	qemu-img rebase -u -f qcow2 -b "$dir/base" -F qcow2 "$dir/above"
+	switch_to "$TABLE"
+	message job_start job0 stream 0 - speed=65536
+	switch_to "$(table_of '' qcow2 "$dir/above" qcow2 "$dir/base")"
 	state_is ended
 	[ "$(error_number)" = 116 ]		# ESTALE
 	message job_forget job0
+
+	switch_to "$TABLE"
+	message job_start job0 stream 0 1 speed=65536
+	switch_to "$(table_of '' qcow2 "$TOP")"	# without its base
+	state_is ended
+	[ "$(error_number)" = 116 ]
+	message job_forget job0
+	switch_to "$TABLE"
 	all_is_well
+	becomes_the_top
+}
+
+# A commit of a layer that nobody writes to does not go on when somebody does.
+becomes_the_top() {
+	local below
+
+	two_layers
+	below="$TABLE 2 writable 1"
+	qemu-img create -q -f qcow2 -b "$TOP" -F qcow2 "$dir/above"
+	switch_to "$(table_of 'writable 2' qcow2 "$dir/above" qcow2 "$TOP" qcow2 "$dir/base")"
+	message job_start job0 commit 1 2 speed=65536
+	switch_to "$below"
+	state_is ended
+	[ "$(error_number)" = 116 ]
+	message job_forget job0
+	all_is_well
+}
+
+# seven_layers: layer N, from the base on, has the byte N + 1 from N MiB on, and the device $TABLE of
+# them; what it shows in $model.
+seven_layers() {
+	local n below='' layers=()
+
+	fresh_dir tmpfs
+	for n in 0 1 2 3 4 5 6; do
+		qemu-img create -q -f qcow2 ${below:+-b "$below" -F qcow2} "$dir/$n" 8M
+		qemu-io -f qcow2 -c "write -q -P $((n + 1)) ${n}M $((8 - n))M" "$dir/$n"
+		below=$dir/$n
+		layers=(qcow2 "$below" "${layers[@]}")
+	done
+	BYTES=$((8 * MIB))
+	TOP=$below
+	model=$scratch/model
+	qemu-img convert -f qcow2 -O raw "$TOP" "$model"
+	attach qctest "$(table_of '' "${layers[@]}")"
+}
+
+# layers_are OPTIONS N...: from now on these, the last one the base.
+layers_are() {
+	local n layers=()
+
+	for n in "${@:2}"; do
+		layers+=(qcow2 "$dir/$n")
+	done
+	switch_to "$(table_of "$1" "${layers[@]}")"
+}
+
+# Each of several jobs, under I/O, finds its layers in the tables that come when others have ended. Of
+# two streams and an active commit the headers are not changed here: what is dropped is complete.
+side_by_side() {
+	local io job
+
+	seven_layers
+	layers_are "writable 2 writable 4" 6 5 4 3 2 1 0
+	message job_start low stream 4 6 speed=65536
+	message job_start middle stream 2 4 speed=65536
+	fails message job_start clash commit 2 4
+	fails message job_start high commit 0 1		# not writable
+	random_io --seed "$seed" --model "$model" --out "$model.new" --threads 2 --ops 2000 \
+		--max-io 65536 /dev/mapper/qctest > "$scratch/io" 2>&1 &
+	io=$!
+	layers_are "writable 1 writable 2 writable 4" 6 5 4 3 2 1 0
+	message job_start high commit 0 1
+	wait_for 60 job_is high ready
+	message job_speed middle 0
+	wait_for 60 job_is middle ended
+	layers_are "writable 1 writable 3" 6 5 4 2 1 0
+	job_is low running
+	job_is high ready
+	message job_complete high
+	layers_are "writable 2" 5 4 2 1 0
+	job_is high ended
+	job_is low running
+	message job_speed low 0
+	wait_for 60 job_is low ended
+	for job in low middle high; do
+		[ "$(job_word $job 5)" = 0 ]
+		message job_forget $job
+	done
+	layers_are "" 5 4 2 0
+	wait "$io" || { cat "$scratch/io"; return 1; }
+	same_bytes "$model.new" /dev/mapper/qctest
+	detach qctest
+	# The headers do not know.
+	qemu-img rebase -u -f qcow2 -b "$dir/2" -F qcow2 "$dir/4"
+	qemu-img rebase -u -f qcow2 -b "$dir/0" -F qcow2 "$dir/2"
+	clean "$dir/5"
+	content "$dir/5" "$model.new"
+}
+
+# job_word JOB N: word N of those that the status has of a job, its name being 0.
+job_word() {
+	dmsetup status qctest | awk -v job="$1" -v n="$2" '
+		{ for (i = 12; i <= NF; i += 7) if ($i == job) print $(i + n) }'
+}
+
+# job_is JOB STATE
+job_is() {
+	[ "$(job_word "$1" 2)" = "$2" ] || { dmsetup status qctest; return 1; }
 }
 
 removed() {
@@ -764,6 +893,7 @@ try "cancel" cancelled
 try "messages that are refused" refused_messages
 try "the same table again and again" through_tables
 try "a table with other layers" other_table
+try "several jobs at once" side_by_side
 try "removal with jobs" removed
 try "a backing layer with a bad place" bad_base
 try "a layer that cannot be written to" bad_target

@@ -59,7 +59,7 @@ refusals() {
 # --- a job that runs ------------------------------------------------------------------------------
 
 steered() {
-	local at busy="Node 'node-D' is busy: block device is in use by block job: stream"
+	local at busy="Node 'virtio0' is busy: block device is in use by block job: stream"
 
 	fresh_dir ext4
 	chain_of_four

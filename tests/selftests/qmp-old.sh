@@ -58,7 +58,7 @@ streams() {
 	qmp '{ "execute": "query-block-stream" }' |
 		is '. == [{ "device": "virtio0", "len": 10737418240, "offset": 0 }]'
 	execute query-block-jobs | is '.[0] | .device == "virtio0" and .type == "stream"'
-	says "Node 'node-D' is busy: block device is in use by block job: stream" \
+	says "Node 'virtio0' is busy: block device is in use by block job: stream" \
 		block_stream '{ "all": true, "device": "virtio0" }'
 	qmp '{ "execute": "block_stream", "arguments": { "stop": true, "device": "virtio0" } }' |
 		is '. == {}'
@@ -210,7 +210,7 @@ merge() {
 	hmp "" "block_stream virtio0 a.qcow2"
 	hmp "Streaming device virtio0: Completed 0 of 41943040 bytes, speed limit 0 bytes/s" \
 		"info block-jobs"
-	hmp "Error: Node 'node-D' is busy: block device is in use by block job: stream" \
+	hmp "Error: Node 'virtio0' is busy: block device is in use by block job: stream" \
 		"snapshot_blkdev virtio0 x.qcow2"
 	hmp "" cont
 	wait_for 60 status_is virtio0 null
@@ -253,7 +253,7 @@ committed() {
 	story virtio0 "created running ready BLOCK_JOB_READY ${completed#created running }"
 	layers_are "$layers"
 	: > "$scratch/events"
-	hmp_lines "'commit' error for 'virtio0': Node 'node-D' is busy: block device is in use by block job: commit" \
+	hmp_lines "'commit' error for 'virtio0': Node 'virtio0' is busy: block device is in use by block job: commit" \
 		"commit all" "block_job_set_speed virtio0 64K" "commit virtio0"
 	hmp "" "block_job_cancel virtio0"
 	wait_for 20 status_is virtio0 null

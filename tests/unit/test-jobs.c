@@ -80,7 +80,7 @@ int __wrap_qc_dm_message(const char *name, const char *message, struct qc_error 
 		kernel.error = 0;
 	} else if (!kernel.job) {
 		return qc_fail(err, ENOENT, name, NULL, "no such job");
-	} else if (!strcmp(message, "job_cancel j")) {
+	} else if (!strcmp(message, "job_cancel j") && strcmp(kernel.state, "ended")) {
 		kernel.state = "ended";
 		kernel.error = ECANCELED;
 	} else if (!strcmp(message, "job_forget j")) {
@@ -222,8 +222,8 @@ static void cancelled_when_ready(void **state)
 	make_device();
 	cancel_ready();
 	/* There is nothing more to do to the graph, but its nodes are still needed. */
-	says(BUSY("C"), "block-export-del", "{'id': 'v'}");
-	says(BUSY("C"), "block-commit", COMMIT("k"));
+	says(BUSY("v"), "block-export-del", "{'id': 'v'}");
+	says(BUSY("v"), "block-commit", COMMIT("k"));
 	assert_int_equal(count_nodes(), 7);
 	assert_true(node_find("B")->written);
 	does("job-finalize", "{'id': 'j'}");
@@ -243,6 +243,23 @@ static void quit_when_pending(void **state)
 	cancel_ready();
 	assert_int_equal(job_part.quit(false, &error), 0);
 	assert_true(TAILQ_EMPTY(&job_list));
+	assert_int_equal(export_quit(false, &error), 0);
+	assert_null(node_find("B"));
+	does("blockdev-del", "{'node-name': 'A'}");
+}
+
+/* The daemon has not seen that yet. */
+static void quit_when_ended(void **state)
+{
+	struct qmp_error error;
+
+	(void)state;
+	make_device();
+	does("block-commit", COMMIT("j"));
+	kernel.state = "ended";
+	assert_int_equal(job_part.quit(false, &error), 0);
+	assert_true(TAILQ_EMPTY(&job_list));
+	assert_false(kernel.job);
 	assert_int_equal(export_quit(false, &error), 0);
 	assert_null(node_find("B"));
 	does("blockdev-del", "{'node-name': 'A'}");
@@ -272,7 +289,7 @@ static void pending_for_the_next(void **state)
 	start_anew();
 	job_poll_all();
 	assert_int_equal(job_find("j")->status, JOB_PENDING);
-	says(BUSY("C"), "block-export-del", "{'id': 'v'}");
+	says(BUSY("v"), "block-export-del", "{'id': 'v'}");
 	does("job-finalize", "{'id': 'j'}");
 	assert_true(TAILQ_EMPTY(&job_list));
 	remove_device();
@@ -499,7 +516,7 @@ static void from_aside(void **state)
 	says("Node 'X' is not used by any export; use block-export-add first", "block-commit",
 	     "{'device': 'X', 'job-id': 'j', 'base-node': 'A'}");
 	does("block-commit", COMMIT("j"));
-	says(BUSY("A"), "block-commit", "{'device': 'X', 'job-id': 'k', 'top-node': 'B'}");
+	says(BUSY("B"), "block-commit", "{'device': 'X', 'job-id': 'k', 'top-node': 'B'}");
 	says(BUSY("B"), "change-backing-file",
 	     "{'device': 'X', 'image-node-name': 'B', 'backing-file': 'other.qcow2'}");
 	does("job-cancel", "{'id': 'j'}");
@@ -514,6 +531,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(cancelled_when_ready),
 		cmocka_unit_test(quit_when_pending),
+		cmocka_unit_test(quit_when_ended),
 		cmocka_unit_test(pending_for_the_next),
 		cmocka_unit_test(completed_and_stopped),
 		cmocka_unit_test(paused_and_resumed),

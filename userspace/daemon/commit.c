@@ -96,11 +96,13 @@ int commit_start(struct json_object *arguments, bool ends_here, struct qmp_error
 		return -1;
 	top = find_top(root, arguments, error);
 	base = top ? find_base(top, arguments, error) : NULL;
-	/* They may be layers of a device that does not show @root. */
-	if (!base || job_check_node(base, error))
+	if (!base || job_check_nodes(top, base->backing.node, error))
 		return -1;
 	if (top == base)
 		return qmp_fail(error, "cannot commit an image into itself");
+	for (const struct node *n = top; n != base; n = n->backing.node)
+		if (job_check_goes(n, error))
+			return -1;
 	if (top == root && qapi_has(arguments, "backing-file"))
 		return qmp_fail(error,
 				"'backing-file' specified, but 'top' is the active layer");
@@ -111,6 +113,9 @@ int commit_start(struct json_object *arguments, bool ends_here, struct qmp_error
 		return -1;
 	if (!export->writable)
 		return qmp_fail(error, "Block node is read-only");
+	/* Where @root is aside of that. */
+	if (job_check_node(export->root.node, error))
+		return -1;
 	job = job_new(JOB_COMMIT, export, device, arguments, error);
 	if (!job)
 		return -1;

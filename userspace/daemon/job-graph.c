@@ -54,6 +54,20 @@ struct node *job_graph_above(const struct export *export, const struct node *nod
 	return above;
 }
 
+bool job_graph_uses(const struct job *job, const struct node *node)
+{
+	const struct export *export = export_find(job->export);
+	const struct node *root = export ? export->root.node : NULL, *n = job->above;
+
+	if (job->type == JOB_COMMIT && (node == root || node == job->below))
+		return true;
+	if (job->type == JOB_COMMIT)
+		n = n ? n->backing.node : root;
+	while (n && n != job->below && n != node)
+		n = n->backing.node;
+	return n == node && n != job->below;
+}
+
 struct node *job_graph_find(struct node *top, const char *filename)
 {
 	for (struct node *n = top; n->backing.node; n = n->backing.node) {

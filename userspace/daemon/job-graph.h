@@ -17,6 +17,12 @@ size_t job_graph_layer(const struct export *export, const struct node *node);
 /* The node right above, in the export's chain; NULL for the top. */
 struct node *job_graph_above(const struct export *export, const struct node *node);
 
+/*
+ * Does the job copy from the node or to it?  A commit has the top of its device besides, which is
+ * in the way of other jobs in QEMU, too.
+ */
+bool job_graph_uses(const struct job *job, const struct node *node);
+
 /* By the name that it was opened with, or that means the same file; among those below @top. */
 struct node *job_graph_find(struct node *top, const char *filename);
 

@@ -111,41 +111,90 @@ static bool is_active(const struct job *job)
 	return job->status < JOB_CONCLUDED;
 }
 
-static struct job *job_of(const struct export *export)
+/* A block job that has begun. */
+static bool has_nodes(const struct job *job)
 {
-	struct job *job;
-
-	TAILQ_FOREACH(job, &job_list, link)
-		if (job_is_block(job) && is_active(job) && job->status > JOB_UNDEFINED &&
-		    !strcmp(job->export, export->id))
-			return job;
-	return NULL;
+	return job_is_block(job) && is_active(job) && job->status > JOB_UNDEFINED;
 }
 
+/* As QEMU calls it: the node of a device by the device's name. */
 static int say_busy(const struct node *node, const struct job *job, struct qmp_error *error)
 {
-	return qmp_fail(error, "Node '%s' is busy: block device is in use by block job: %s",
-			node->name, job_type_name(job->type));
+	const char *name = node->name;
+	const struct export *export;
+
+	TAILQ_FOREACH(export, &export_list, link)
+		if (export->root.node == node)
+			name = export->id;
+	return qmp_fail(error, "Node '%s' is busy: block device is in use by block job: %s", name,
+			job_type_name(job->type));
 }
 
 int job_check_export(const struct export *export, struct qmp_error *error)
 {
-	const struct job *job = job_of(export);
+	const struct job *job;
 
-	return job ? say_busy(export->root.node, job, error) : 0;
+	TAILQ_FOREACH(job, &job_list, link)
+		if (has_nodes(job) && !strcmp(job->export, export->id))
+			return say_busy(export->root.node, job, error);
+	return 0;
+}
+
+/* Of the chain that a block job works on; NULL when it has none. */
+static const struct node *root_of(const struct job *job)
+{
+	const struct export *export = has_nodes(job) ? export_find(job->export) : NULL;
+
+	return export ? export->root.node : NULL;
+}
+
+int job_check_chain(const struct node *node, struct qmp_error *error)
+{
+	const struct job *job;
+
+	TAILQ_FOREACH(job, &job_list, link)
+		for (const struct node *n = root_of(job); n; n = n->backing.node)
+			if (n == node)
+				return say_busy(node, job, error);
+	return 0;
 }
 
 int job_check_node(const struct node *node, struct qmp_error *error)
 {
-	struct export *export;
+	const struct job *job;
 
-	TAILQ_FOREACH(export, &export_list, link) {
-		const struct job *job = job_of(export);
+	TAILQ_FOREACH(job, &job_list, link)
+		if (has_nodes(job) && job_graph_uses(job, node))
+			return say_busy(node, job, error);
+	return 0;
+}
 
-		for (struct node *n = export->root.node; job && n; n = n->backing.node)
-			if (n == node)
-				return say_busy(node, job, error);
-	}
+int job_check_nodes(const struct node *from, const struct node *to, struct qmp_error *error)
+{
+	for (const struct node *n = from; n != to; n = n->backing.node)
+		if (job_check_node(n, error))
+			return -1;
+	return 0;
+}
+
+int job_check_stays(const struct node *node, struct qmp_error *error)
+{
+	const struct job *job;
+
+	TAILQ_FOREACH(job, &job_list, link)
+		if (has_nodes(job) && node != job->above && node != job->below &&
+		    job_graph_uses(job, node))
+			return say_busy(node, job, error);
+	return 0;
+}
+
+int job_check_goes(const struct node *node, struct qmp_error *error)
+{
+	const struct job *job;
+
+	TAILQ_FOREACH(job, &job_list, link)
+		if (has_nodes(job) && job->below == node)
+			return say_busy(node, job, error);
 	return 0;
 }
 
@@ -859,8 +908,18 @@ static int quit(bool keep, struct qmp_error *error)
 		if (is_active(job) && (!keep || !job_is_block(job)))
 			job_cancel(job, true);
 	}
-	if (!keep)
-		job_poll_all();
+	if (keep)
+		return 0;
+	job_poll_all();
+	/* One that had done its work by then waits for a client, or for cont. */
+	for (job = TAILQ_FIRST(&job_list); job; job = next) {
+		next = TAILQ_NEXT(job, link);
+		if (!is_active(job))
+			continue;
+		job->cancelled = true;
+		fail(job, strerror(ECANCELED));
+		conclude(job);
+	}
 	return 0;
 }
 

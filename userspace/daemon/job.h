@@ -172,8 +172,21 @@ void job_poll_all(void);
 /* Look at all jobs when the loop has nothing else to do. */
 void job_poll_soon(void);
 
-/* Is a job in the way of changes around @node, or to the device of @export? */
+/*
+ * Is a job in the way?  These say which one, as QEMU's op blockers do.
+ * job_check_node - of what is done to @node: one copies from it or to it, or it is the device's,
+ * whose chain a commit is going to change.
+ * job_check_nodes - the same for @from and all below it, down to above @to; NULL: to the last.
+ * job_check_stays - of a job that ends with @node below its top: one is going to drop it.
+ * job_check_goes - of a job that is going to drop @node: one ends with it below its top.
+ * job_check_chain - of changes to a chain that @node is in, whichever its nodes are.
+ * job_check_export - to the device of @export.
+ */
 int job_check_node(const struct node *node, struct qmp_error *error);
+int job_check_nodes(const struct node *from, const struct node *to, struct qmp_error *error);
+int job_check_stays(const struct node *node, struct qmp_error *error);
+int job_check_goes(const struct node *node, struct qmp_error *error);
+int job_check_chain(const struct node *node, struct qmp_error *error);
 int job_check_export(const struct export *export, struct qmp_error *error);
 
 #endif /* QCHAIN_JOB_H */

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 /*
  * The commands of before block-stream and the jobs, as other forms of those that there are now.
- * A device has no more than one stream, so there is no need for names of jobs.
+ * A device has no more than one stream into what it shows, so there is no need for names of jobs.
  */
 #include "backing-name.h"
 #include "export.h"
@@ -28,15 +28,24 @@ static bool is_stream(const struct job *job)
 	return job->type == JOB_STREAM && job->status < JOB_CONCLUDED;
 }
 
+/* One into what the device shows, or else any. */
+static const struct job *find_stream(const struct export *export)
+{
+	const struct job *job, *found = NULL;
+
+	TAILQ_FOREACH(job, &job_list, link)
+		if (is_stream(job) && !strcmp(job->export, export->id) &&
+		    (!found || job->above == export->root.node))
+			found = job;
+	return found;
+}
+
 static int stop_stream(struct qmp_session *session, const struct export *export,
 		       struct qmp_error *error)
 {
 	struct json_object *arguments;
-	const struct job *job;
+	const struct job *job = find_stream(export);
 
-	TAILQ_FOREACH(job, &job_list, link)
-		if (is_stream(job) && !strcmp(job->export, export->id))
-			break;
 	if (!job)
 		return qmp_fail_class(error, QMP_DEVICE_NOT_ACTIVE,
 				      "No active stream on device '%s'", export->id);

@@ -311,7 +311,7 @@ static int prepare_backing(const struct change *c, struct qmp_error *error)
 	if (c->backing && node_in_chain(c->backing, node))
 		return qmp_fail(error, "Making '%s' a backing child of '%s' would create a cycle",
 				c->backing->name, node->name);
-	if (!job_check_node(node, error))
+	if (!job_check_chain(node, error))
 		return 0;
 	return before ? qmp_fail(error, "Cannot change frozen 'backing' link from '%s' to '%s'",
 				 node->name, before->name) : -1;
@@ -324,7 +324,7 @@ static int prepare_file(const struct change *c, struct qmp_error *error)
 		return 0;
 	if (standing_check(c->file, error))
 		return -1;
-	return job_check_node(c->node, error) ? -1 : in_use(c, "file", error);
+	return job_check_chain(c->node, error) ? -1 : in_use(c, "file", error);
 }
 
 /* --- the exchange ----------------------------------------------------------------------------- */

@@ -84,7 +84,7 @@ int stream_one_cluster(struct export *export, u64 *offset, struct qmp_error *err
 	struct qc_error err;
 	char message[64];
 
-	if (job_check_node(top, error) || !find_export(top, error))
+	if (job_check_nodes(top, NULL, error) || !find_export(top, error))
 		return -1;
 	snprintf(message, sizeof(message), "stream_cluster 0 - %llu", top->streamed);
 	if (qc_dm_ask(export->name, message, &answer, &err) < 0)
@@ -105,7 +105,8 @@ static int run_stream(struct qmp_session *session, struct json_object *arguments
 
 	(void)session;
 	(void)result;
-	if (!top || find_base(top, arguments, &base, error) || job_check_node(top, error))
+	if (!top || find_base(top, arguments, &base, error) || job_check_nodes(top, base, error) ||
+	    (base && job_check_stays(base, error)))
 		return -1;
 	if (!base && qapi_has(arguments, "backing-file"))
 		return qmp_fail(error, "backing file specified, but streaming the entire chain");
