@@ -41,13 +41,15 @@ def wait_for(condition, what):
         time.sleep(0.02)
 
 
-def can_connect(path):
-    with socket.socket(socket.AF_UNIX) as s:
-        try:
-            s.connect(path)
-        except OSError:
-            return False
-    return True
+def connect(path):
+    connection = socket.socket(socket.AF_UNIX)
+    connection.settimeout(LIMIT)
+    try:
+        connection.connect(path)
+    except OSError:
+        connection.close()
+        raise
+    return connection
 
 
 STATES = tempfile.TemporaryDirectory(prefix='qchaind-state.')
@@ -74,8 +76,20 @@ class Daemon:
                 [program, '--chardev', chardev, '--monitor', *(options or ['chardev=m'])],
                 stdin=subprocess.DEVNULL, stderr=log,
                 env={**os.environ, 'QCHAIN_STATE': state} if state else environment(), **popen)
-        wait_for(lambda: can_connect(self.path) or self.process.poll() is not None, 'the socket')
+        # QEMU now and then closes one that comes right after one that has ended.
+        self.first = None
+        wait_for(lambda: self.connect() or self.process.poll() is not None, 'the socket')
         must(self.process.poll() is None, self.read_log())
+        if program == QCHAIND:
+            self.first.close()
+            self.first = None
+
+    def connect(self):
+        try:
+            self.first = connect(self.path)
+        except OSError:
+            pass
+        return self.first
 
     def __enter__(self):
         return self
@@ -90,7 +104,8 @@ class Daemon:
             return log.read()
 
     def client(self, **options):
-        return Client(self.path, **options)
+        connection, self.first = self.first, None
+        return Client(connection or connect(self.path), **options)
 
     def ended(self):
         return self.process.wait(LIMIT)
@@ -183,10 +198,8 @@ class Place:
 
 
 class Client:
-    def __init__(self, path, negotiate=True):
-        self.socket = socket.socket(socket.AF_UNIX)
-        self.socket.settimeout(LIMIT)
-        self.socket.connect(path)
+    def __init__(self, connection, negotiate=True):
+        self.socket = connection
         self.file = self.socket.makefile('rb')
         if negotiate:
             must('QMP' in self.receive(), 'no greeting')

@@ -15,8 +15,8 @@ import tempfile
 import threading
 import time
 
-from daemon import (QCHAIN, QCHAIND, Client, Daemon, environment, must, run_tests, same,
-                    wait_for)
+from daemon import (QCHAIN, QCHAIND, Client, Daemon, connect, environment, must, run_tests,
+                    same, wait_for)
 
 MIB = 1 << 20
 MEMORY = 64 * MIB       # what the daemon may need in addition, whatever clients do
@@ -285,7 +285,7 @@ def socket_files():
 
 def answers(path):
     try:
-        with Client(path) as c:
+        with Client(connect(path)) as c:
             return 'return' in c.call('query-version')
     except OSError:
         return False
