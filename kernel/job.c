@@ -193,13 +193,13 @@ static void job_unbind(struct qc_job *job)
 }
 
 /*
- * Take the images of a table, in which the job's layers are @top to @base; the old ones, if any,
- * are let go.  On failure all is as it was.
+ * Take the images of a table, in which @top is the job's top layer; the old ones, if any, are let
+ * go.  On failure all is as it was.
  */
-static int job_bind(struct qc_job *job, const struct qc_target *target, unsigned int top,
-		    unsigned int base)
+static int job_bind(struct qc_job *job, const struct qc_target *target, unsigned int top)
 {
-	unsigned int written = job->kind->buffered ? base : top;
+	unsigned int base = top + job->base - job->top;
+	unsigned int written = top + written_layer(job) - job->top;
 	unsigned int i, nr_uses = target->layers - top;
 	struct qc_backing *backing, *source = NULL;
 	struct qc_image *image;
@@ -373,7 +373,7 @@ static int job_rebind(struct qc_job *job, const struct qc_target *target)
 	if (qc_store_flush_failed(job->chain.top->store, job->flush_told))
 		return -EIO;
 	if (place.moved) {
-		error = job_bind(job, target, place.top, place.top + job->base - job->top);
+		error = job_bind(job, target, place.top);
 		if (error)
 			return error;
 	}
@@ -926,7 +926,7 @@ static int job_prepare(struct qc_job *job, const struct qc_target *target, unsig
 	for (i = 0; i < nr_options && !error; i++)
 		error = parse_option(job, options[i]);
 	if (!error)
-		error = job_bind(job, target, job->top, job->base);
+		error = job_bind(job, target, job->top);
 	if (error)
 		return error;
 	job->written = job->chain.top->id;

@@ -33,8 +33,9 @@ struct qc_target;
  * qc_jobs_halt, qc_jobs_start - before and after a suspend: jobs stand still from halt to start.
  * @target: whose table is live from now on.  Jobs go on over its images.  A job's layers, from its
  * top to its base, must be in it, one behind the other; others may have come above them, and gone
- * below.  A job that has not got them ends with -ESTALE, one that may not write any more with
- * -EROFS.  Process context, sleep; start allocates without I/O.
+ * below; what a commit copies from is the table's top layer before and after, or never.  A job for
+ * which that is not so ends with -ESTALE, one that may not write any more with -EROFS.
+ * Process context, sleep; start allocates without I/O.
  */
 void qc_jobs_halt(struct qc_device *device);
 void qc_jobs_start(struct qc_device *device, struct qc_target *target);

@@ -113,11 +113,16 @@ still_right() {
 	content "$TOP" "$model"
 }
 
-# writable N: a table in which layer N may be written.
-writable() {
-	dmsetup load qctest --table "$TABLE 2 writable $1"
+# switch_to TABLE
+switch_to() {
+	dmsetup load qctest --table "$1"
 	dmsetup suspend qctest
 	dmsetup resume qctest
+}
+
+# writable N: a table in which layer N may be written.
+writable() {
+	switch_to "$TABLE 2 writable $1"
 	[ "$(dmsetup table qctest)" = "$TABLE 2 writable $1" ]
 }
 
@@ -326,9 +331,7 @@ not_completed() {
 	fails message job_pause job0
 	message job_complete job0
 	qemu-img create -q -f qcow2 -b "$TOP" -F qcow2 "$dir/above"
-	dmsetup load qctest --table "$(table_of '' qcow2 "$dir/above" qcow2 "$TOP" qcow2 "$dir/base")"
-	dmsetup suspend qctest
-	dmsetup resume qctest
+	switch_to "$(table_of '' qcow2 "$dir/above" qcow2 "$TOP" qcow2 "$dir/base")"
 	state_is ended
 	[ "$(error_number)" = 116 ]
 	message job_forget job0
@@ -510,9 +513,7 @@ refused_messages() {
 	message job_start job0 stream 0 2 	# no layer stays, by number
 	ended_well
 	message job_start job0 stream 0 - speed=1024
-	dmsetup load qctest --table "$TABLE 1 read_only"
-	dmsetup suspend qctest
-	dmsetup resume qctest
+	switch_to "$TABLE 1 read_only"
 	state_is ended
 	[ "$(error_number)" = 30 ]		# EROFS
 	message job_forget job0
@@ -547,13 +548,6 @@ through_tables() {
 	message job_speed job0 0
 	ended_well
 	all_is_well
-}
-
-# switch_to TABLE
-switch_to() {
-	dmsetup load qctest --table "$1"
-	dmsetup suspend qctest
-	dmsetup resume qctest
 }
 
 # A job goes on wherever its layers are, and ends where they are not.
@@ -594,22 +588,19 @@ other_table() {
 
 # A commit of a layer that nobody writes to does not go on when somebody does.
 becomes_the_top() {
-	local below
-
 	two_layers
-	below="$TABLE 2 writable 1"
 	qemu-img create -q -f qcow2 -b "$TOP" -F qcow2 "$dir/above"
 	switch_to "$(table_of 'writable 2' qcow2 "$dir/above" qcow2 "$TOP" qcow2 "$dir/base")"
 	message job_start job0 commit 1 2 speed=65536
-	switch_to "$below"
+	switch_to "$TABLE 2 writable 1"
 	state_is ended
 	[ "$(error_number)" = 116 ]
 	message job_forget job0
 	all_is_well
 }
 
-# seven_layers: layer N, from the base on, has the byte N + 1 from N MiB on, and the device $TABLE of
-# them; what it shows in $model.
+# The device of seven images, 0 to 6: each has its own byte, one more than its number, from as many MiB
+# on; $model is what the device shows.
 seven_layers() {
 	local n below='' layers=()
 
@@ -627,8 +618,8 @@ seven_layers() {
 	attach qctest "$(table_of '' "${layers[@]}")"
 }
 
-# layers_are OPTIONS N...: from now on these, the last one the base.
-layers_are() {
+# switch_to_layers OPTIONS N...: a table of these, the last one the base.
+switch_to_layers() {
 	local n layers=()
 
 	for n in "${@:2}"; do
@@ -643,7 +634,7 @@ side_by_side() {
 	local io job
 
 	seven_layers
-	layers_are "writable 2 writable 4" 6 5 4 3 2 1 0
+	switch_to_layers "writable 2 writable 4" 6 5 4 3 2 1 0
 	message job_start low stream 4 6 speed=65536
 	message job_start middle stream 2 4 speed=65536
 	fails message job_start clash commit 2 4
@@ -651,16 +642,16 @@ side_by_side() {
 	random_io --seed "$seed" --model "$model" --out "$model.new" --threads 2 --ops 2000 \
 		--max-io 65536 /dev/mapper/qctest > "$scratch/io" 2>&1 &
 	io=$!
-	layers_are "writable 1 writable 2 writable 4" 6 5 4 3 2 1 0
+	switch_to_layers "writable 1 writable 2 writable 4" 6 5 4 3 2 1 0
 	message job_start high commit 0 1
 	wait_for 60 job_is high ready
 	message job_speed middle 0
 	wait_for 60 job_is middle ended
-	layers_are "writable 1 writable 3" 6 5 4 2 1 0
+	switch_to_layers "writable 1 writable 3" 6 5 4 2 1 0
 	job_is low running
 	job_is high ready
 	message job_complete high
-	layers_are "writable 2" 5 4 2 1 0
+	switch_to_layers "writable 2" 5 4 2 1 0
 	job_is high ended
 	job_is low running
 	message job_speed low 0
@@ -669,7 +660,7 @@ side_by_side() {
 		[ "$(job_word $job 5)" = 0 ]
 		message job_forget $job
 	done
-	layers_are "" 5 4 2 0
+	switch_to_layers "" 5 4 2 0
 	wait "$io" || { cat "$scratch/io"; return 1; }
 	same_bytes "$model.new" /dev/mapper/qctest
 	detach qctest

@@ -20,6 +20,14 @@ launch_with_a() {
 		--pidfile "$scratch/pid"
 }
 
+# The daemon of launch_with_a is killed, and started again.
+killed_and_back() {
+	kill -9 "$daemon"
+	was_killed
+	launch_with_a
+	daemon_ready
+}
+
 snapshot() {
 	execute blockdev-snapshot-sync "{\"node-name\": \"$1\", \"snapshot-file\": \"$2.qcow2\",
 		\"format\": \"qcow2\", \"snapshot-node-name\": \"node-${2^}\"}" | is '. == {}'
@@ -134,15 +142,36 @@ layers_are() {
 	return 1
 }
 
+# What has been written to the device since it is there.
+written_kib() {
+	local number
+
+	number=$(dmsetup info -c --noheadings -o major,minor --separator : $device)
+	awk '{ print int($7 / 2) }' "/sys/dev/block/$number/stat"
+}
+
+# written_since BEFORE KIB
+written_since() {
+	[ $(($(written_kib) - $1)) -ge "$2" ]
+}
+
 # ends LAYERS IMAGE...: no byte was lost, the device shows LAYERS, and after the end IMAGE... are
 # fine for QEMU's tools, too.
 ends() {
+	local top=${1%% *}
+
+	end_load
+	still_there raw "/dev/mapper/$device"
+	device_ends "$@"
+	still_there "$(format_of "$top")" "$top"
+}
+
+# device_ends LAYERS IMAGE...: the same, whatever is in it, when nobody writes any more.
+device_ends() {
 	local layers=$1 top=${1%% *} image
 
 	shift
-	end_load
 	layers_are "$layers"
-	still_there raw "/dev/mapper/$device"
 	dd if="/dev/mapper/$device" of="$scratch/content" bs=1M iflag=direct status=none
 	quit_daemon
 	kill "$events" 2> /dev/null || true
@@ -151,7 +180,6 @@ ends() {
 		unlocked "$image" "$(format_of "$image")"
 	done
 	content "$top" "$scratch/content" "$(format_of "$top")"
-	still_there "$(format_of "$top")" "$top"
 	[ "$(qemu-img info -f "$(format_of "$top")" --backing-chain "$top" |
 		awk '/^image:/ { sub(".*/", "", $2); printf "%s%s", sep, $2; sep = " " }')" = "$layers" ]
 }

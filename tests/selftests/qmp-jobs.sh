@@ -138,18 +138,6 @@ steered() {
 
 # --- an active commit while more is written than it copies ----------------------------------------
 
-written_kib() {
-	local number
-
-	number=$(dmsetup info -c --noheadings -o major,minor --separator : virtio0)
-	awk '{ print int($7 / 2) }' "/sys/dev/block/$number/stat"
-}
-
-# written_since BEFORE KIB
-written_since() {
-	[ $(($(written_kib) - $1)) -ge "$2" ]
-}
-
 # It copies slowly until the 16 MiB have been written three times: were it to copy what has changed
 # since, it would never be ready.
 caught_up() {
@@ -538,13 +526,6 @@ name_is_taken() {
 }
 
 # --- what clients have set ------------------------------------------------------------------------
-
-killed_and_back() {
-	kill -9 "$daemon"
-	was_killed
-	launch_with_a
-	daemon_ready
-}
 
 # kept STATUS FILTER: the job has, before and after.
 kept() {

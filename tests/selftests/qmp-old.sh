@@ -124,10 +124,7 @@ steps() {
 		calls=$((calls + 1))
 		last=$offset
 		if [ $calls = 20 ]; then
-			kill -9 "$daemon"
-			was_killed
-			launch_with_a
-			daemon_ready
+			killed_and_back
 			watch_events
 		fi
 		step
@@ -261,10 +258,7 @@ committed() {
 	# That it ends by itself is known to the next daemon, too.
 	hmp_lines "" "commit virtio0" "block_job_set_speed virtio0 64K"
 	execute query-jobs | is '.[0].status == "running"'
-	kill -9 "$daemon"
-	was_killed
-	launch_with_a
-	daemon_ready
+	killed_and_back
 	hmp "" "block_job_set_speed virtio0 0"
 	wait_for 60 no_jobs
 	layers_are "$layers"

@@ -43,21 +43,10 @@ all_there() {
 
 # all_end LAYERS: no byte was lost, the device shows LAYERS, all images are fine for QEMU, too.
 all_end() {
-	local image top=${1%% *}
-
 	end_load
-	layers_are "$1"
 	all_there
-	dd if="/dev/mapper/$device" of="$scratch/content" bs=1M iflag=direct status=none
 	[ "$(status_field $device 8)" = 0 ]
-	quit_daemon
-	for image in ./*.qcow2; do
-		clean "$image"
-		unlocked "$image"
-	done
-	content "$top" "$scratch/content"
-	[ "$(qemu-img info --backing-chain "$top" |
-		awk '/^image:/ { sub(".*/", "", $2); printf "%s%s", sep, $2; sep = " " }')" = "$1" ]
+	device_ends "$1" ./*.qcow2
 }
 
 # stream JOB TOP BASE [MEMBERS]; commit the same. A job does next to nothing until it is told to go.
@@ -134,6 +123,8 @@ around_a_commit() {
 
 # What is written goes on to both places, whatever becomes of the layers below.
 below_an_active_commit() {
+	local before
+
 	chain_of_seven
 	stream low node-C node-A
 	commit c node-G node-E
@@ -142,9 +133,10 @@ below_an_active_commit() {
 	go low
 	wait_for 60 status_is low null
 	layers_are "g.qcow2 f.qcow2 e.qcow2 d.qcow2 c.qcow2 a.qcow2"
+	before=$(written_kib)
 	stream low2 node-D node-A
 	execute query-block-jobs | is 'map(select(.device == "c" and .ready)) | length == 1'
-	sleep 0.5
+	wait_for 60 written_since "$before" 1024
 	execute block-job-complete '{"device": "c"}' | is '. == {}'
 	wait_for 60 status_is c null
 	layers_are "e.qcow2 d.qcow2 c.qcow2 a.qcow2"
@@ -233,31 +225,24 @@ changed_meanwhile() {
 
 # --- a daemon that is killed ------------------------------------------------------------------------
 
-again() {
-	kill -9 "$daemon"
-	was_killed
-	launch_with_a
-	daemon_ready
-}
-
 # The next one finds all of them, and each ends as it was to end.
 killed() {
 	chain_of_seven
 	stream low node-C node-A
 	stream middle node-E node-C ', "auto-finalize": false'
 	stream high $device node-E
-	again
+	killed_and_back
 	wait_for 20 running low middle high
 	says "$(busy virtio0 stream)" blockdev-snapshot-sync \
 		"{\"device\": \"$device\", \"snapshot-file\": \"x.qcow2\"}"
 	go middle
 	wait_for 60 pending
-	again
+	killed_and_back
 	wait_for 20 pending
 	watch_events
 	go low
 	wait_for 60 status_is low null
-	again
+	killed_and_back
 	wait_for 20 pending
 	layers_are "g.qcow2 f.qcow2 e.qcow2 d.qcow2 c.qcow2 a.qcow2"
 	execute job-finalize '{"id": "middle"}' | is '. == {}'

@@ -57,15 +57,14 @@ struct node *job_graph_above(const struct export *export, const struct node *nod
 bool job_graph_uses(const struct job *job, const struct node *node)
 {
 	const struct export *export = export_find(job->export);
-	const struct node *root = export ? export->root.node : NULL, *n = job->above;
+	const struct node *root = export ? export->root.node : NULL, *top = job->above;
 
-	if (job->type == JOB_COMMIT && (node == root || node == job->below))
-		return true;
-	if (job->type == JOB_COMMIT)
-		n = n ? n->backing.node : root;
-	while (n && n != job->below && n != node)
-		n = n->backing.node;
-	return n == node && n != job->below;
+	if (job->type == JOB_COMMIT) {
+		if (node == root || node == job->below)
+			return true;
+		top = top ? top->backing.node : root;
+	}
+	return node_in_chain(top, node) && !node_in_chain(job->below, node);
 }
 
 struct node *job_graph_find(struct node *top, const char *filename)

@@ -140,33 +140,43 @@ int job_check_export(const struct export *export, struct qmp_error *error)
 	return 0;
 }
 
-/* Of the chain that a block job works on; NULL when it has none. */
-static const struct node *root_of(const struct job *job)
+static bool in_its_chain(const struct job *job, const struct node *node)
 {
-	const struct export *export = has_nodes(job) ? export_find(job->export) : NULL;
+	const struct export *export = export_find(job->export);
 
-	return export ? export->root.node : NULL;
+	return export && node_in_chain(export->root.node, node);
+}
+
+static bool drops(const struct job *job, const struct node *node)
+{
+	return node != job->above && node != job->below && job_graph_uses(job, node);
+}
+
+static bool ends_on(const struct job *job, const struct node *node)
+{
+	return node == job->below;
+}
+
+static int check(const struct node *node,
+		 bool (*in_the_way)(const struct job *job, const struct node *node),
+		 struct qmp_error *error)
+{
+	const struct job *job;
+
+	TAILQ_FOREACH(job, &job_list, link)
+		if (has_nodes(job) && in_the_way(job, node))
+			return say_busy(node, job, error);
+	return 0;
 }
 
 int job_check_chain(const struct node *node, struct qmp_error *error)
 {
-	const struct job *job;
-
-	TAILQ_FOREACH(job, &job_list, link)
-		for (const struct node *n = root_of(job); n; n = n->backing.node)
-			if (n == node)
-				return say_busy(node, job, error);
-	return 0;
+	return check(node, in_its_chain, error);
 }
 
 int job_check_node(const struct node *node, struct qmp_error *error)
 {
-	const struct job *job;
-
-	TAILQ_FOREACH(job, &job_list, link)
-		if (has_nodes(job) && job_graph_uses(job, node))
-			return say_busy(node, job, error);
-	return 0;
+	return check(node, job_graph_uses, error);
 }
 
 int job_check_nodes(const struct node *from, const struct node *to, struct qmp_error *error)
@@ -179,23 +189,12 @@ int job_check_nodes(const struct node *from, const struct node *to, struct qmp_e
 
 int job_check_stays(const struct node *node, struct qmp_error *error)
 {
-	const struct job *job;
-
-	TAILQ_FOREACH(job, &job_list, link)
-		if (has_nodes(job) && node != job->above && node != job->below &&
-		    job_graph_uses(job, node))
-			return say_busy(node, job, error);
-	return 0;
+	return check(node, drops, error);
 }
 
 int job_check_goes(const struct node *node, struct qmp_error *error)
 {
-	const struct job *job;
-
-	TAILQ_FOREACH(job, &job_list, link)
-		if (has_nodes(job) && job->below == node)
-			return say_busy(node, job, error);
-	return 0;
+	return check(node, ends_on, error);
 }
 
 /* --- events ----------------------------------------------------------------------------------- */
@@ -658,12 +657,18 @@ int job_set_speed(struct job *job, u64 speed, struct qmp_error *error)
 	return 0;
 }
 
+/* At once, whatever the kernel's job does. */
+static void end_cancelled(struct job *job)
+{
+	job->cancelled = true;
+	fail(job, strerror(ECANCELED));
+	conclude(job);
+}
+
 void job_cancel(struct job *job, bool force)
 {
 	if (!job_is_block(job) || job->status == JOB_WAITING || job->status == JOB_PENDING) {
-		job->cancelled = true;
-		fail(job, strerror(ECANCELED));
-		conclude(job);
+		end_cancelled(job);
 		return;
 	}
 	job->ends_here = !force && job->status == JOB_READY;
@@ -914,11 +919,8 @@ static int quit(bool keep, struct qmp_error *error)
 	/* One that had done its work by then waits for a client, or for cont. */
 	for (job = TAILQ_FIRST(&job_list); job; job = next) {
 		next = TAILQ_NEXT(job, link);
-		if (!is_active(job))
-			continue;
-		job->cancelled = true;
-		fail(job, strerror(ECANCELED));
-		conclude(job);
+		if (is_active(job))
+			end_cancelled(job);
 	}
 	return 0;
 }
